@@ -1,0 +1,1 @@
+"""How good a reconstruction is, always beside what no reconstruction at all would score."""

@@ -1,0 +1,92 @@
+"""What a GS-LRM is made of: every size and every constant of the model, stated once.
+
+The defaults are the values FaceLift published (stages 2 and 3), so that its checkpoints load into `GSLRMConfig()`.
+`colour_base` and `scale_unit` are the two choices FaceLift does not have. They change no parameter shape, only where
+training starts from, and they are what lets a small model learn from scratch in minutes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from mouse_facelift.errors import InputError
+
+PIXEL_CHANNELS = 9
+"""Colour, ray direction, and the ray's point nearest to the world origin: three numbers each."""
+
+GAUSSIAN_CHANNELS = 14
+"""Position 3, colour 3, log-scale 3, quaternion 4, opacity logit 1, in this order (spherical harmonics degree 0)."""
+
+
+@dataclass(frozen=True)
+class GSLRMConfig:
+    """The architecture of one GS-LRM.
+
+    Raises:
+        InputError: when two fields contradict each other.
+    """
+
+    image_size: int = 512
+    """Side of the square images the model is trained on (pixels). The network itself takes any multiple of a patch."""
+    patch_size: int = 8
+    """Side of the patch that becomes one token (pixels)."""
+    width: int = 1024
+    """Width of a token (`d`)."""
+    head_width: int = 64
+    """Width of one attention head; the number of heads is `width / head_width`."""
+    layers: int = 24
+    """Number of transformer blocks."""
+    free_gaussians: int = 2
+    """Learned tokens that become Gaussians tied to no pixel; they come first everywhere."""
+    scale_bias: float = -2.3
+    """Added to the raw log-scale: log of the standard deviation that a raw zero means, in `scale_unit`."""
+    scale_max: float = -1.20
+    """Upper clamp of the log-scale, in `scale_unit`."""
+    scale_unit: Literal["world", "pixel"] = "world"
+    """What a log-scale of zero means: one world unit, or one pixel's footprint where its ray passes the origin.
+
+    With "pixel" the same biases serve every resolution and every zoom. Free Gaussians are always in world units
+    (there they start at FaceLift's scale).
+    """
+    opacity_bias: float = -2.0
+    """Added to the raw opacity logit; -2 is an opacity of 0.119."""
+    colour_base: Literal["grey", "pixel"] = "grey"
+    """The colour that a raw zero means: mid grey, or the colour of the Gaussian's own input pixel."""
+    depth_range: float = 1.8
+    """Pixel Gaussians lie within this distance of the ray's point nearest to the world origin (world units)."""
+    hard_pixelalign: bool = True
+    """Keep pixel Gaussians on their rays. Off: the three raw numbers are the position, as for free Gaussians."""
+    clip_xyz: bool = False
+    """Clamp pixel Gaussians to the cube [-1, 1]. FaceLift's files say true, yet its shipped code never clamps."""
+    checkpoint_every: int = 0
+    """Recompute activations in groups of this many blocks during the backward pass; 0 keeps them all."""
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "patch_size", "width", "head_width", "layers", "free_gaussians"):
+            if getattr(self, name) < 1:
+                raise InputError(f"GS-LRM: {name} is {getattr(self, name)}; it must be at least 1")
+        if self.image_size % self.patch_size:
+            raise InputError(
+                f"GS-LRM: image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; "
+                "change one of them"
+            )
+        if self.width % self.head_width:
+            raise InputError(
+                f"GS-LRM: width {self.width} is not a multiple of head_width {self.head_width}; change one of them"
+            )
+        if self.checkpoint_every < 0:
+            raise InputError(f"GS-LRM: checkpoint_every is {self.checkpoint_every}; use 0 to keep all activations")
+        if not (self.depth_range > 0 and math.isfinite(self.depth_range)):
+            raise InputError(f"GS-LRM: depth_range is {self.depth_range}; it must be positive")
+        if self.scale_bias > self.scale_max:
+            raise InputError(
+                f"GS-LRM: scale_bias {self.scale_bias} lies above scale_max {self.scale_max}: every Gaussian would "
+                "start clamped and receive no gradient; lower scale_bias"
+            )
+
+    @property
+    def heads(self) -> int:
+        """Number of attention heads."""
+        return self.width // self.head_width
