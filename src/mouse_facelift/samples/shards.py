@@ -1,0 +1,150 @@
+"""Making a unit's shard: decode, normalise, measure, and keep or reject, one frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, UInt8
+
+from mouse_facelift.capture.capture import Capture
+from mouse_facelift.capture.video import Decoder, read_frames
+from mouse_facelift.errors import InputError
+from mouse_facelift.samples.gate import GateConfig, measure, reasons
+from mouse_facelift.samples.normalise import normalise_view, normalised_camera
+from mouse_facelift.samples.schema import SAMPLE_SCHEMA, Agreement, Sample, row_from_sample
+from mouse_facelift.samples.survey import FrameSurvey, unpack_mask
+from mouse_facelift.samples.units import Unit
+
+REJECTED_SCHEMA = pa.schema(
+    [
+        *(SAMPLE_SCHEMA.field(n) for n in ("sample_id", "capture", "frame", "time_s", "segment")),
+        pa.field("split", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("unreadable", pa.bool_()),
+        *(SAMPLE_SCHEMA.field(n) for n in ("mask_fraction", "truncation", "view_hull_iou", "hull_iou", "epipolar_px")),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class ViewFormat:
+    """How the views of a dataset are written: pixels along a side, world scale (1/mm) and zoom."""
+
+    image_size: int
+    scale: float
+    zoom: float
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """A unit's finished rows: ``samples`` of the sample schema, ``rejected`` of the rejected schema."""
+
+    samples: pa.Table
+    rejected: pa.Table
+
+
+def make_unit(
+    capture: Capture,
+    unit: Unit,
+    survey: Sequence[FrameSurvey],
+    centres: Mapping[int, Float[np.ndarray, "3"]],
+    form: ViewFormat,
+    gate: GateConfig,
+    source: str,
+    decoder: Decoder,
+) -> UnitResult:
+    """Turn one unit into rows. Holds one frame of every view and the encoded rows in memory, nothing else."""
+    rows: list[dict[str, Any]] = []
+    rejected = [_rejection(capture, unit, s.frame, str(s.error), s.unreadable) for s in survey if s.error]
+    usable = [s for s in survey if s.error is None]
+    frames = _frames(capture, [s.frame for s in usable], decoder)
+    for number, found in enumerate(usable):
+        try:
+            views = next(frames)
+        except InputError as error:
+            rejected += [_rejection(capture, unit, s.frame, str(error), True) for s in usable[number:]]
+            break
+        sample, why = _make_sample(capture, unit, found, views, centres[found.frame], form, gate, source)
+        if why:
+            rejected.append(_rejection(capture, unit, found.frame, "; ".join(why), False, sample.agreement))
+        else:
+            rows.append(row_from_sample(sample))
+    return UnitResult(
+        pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA), pa.Table.from_pylist(rejected, schema=REJECTED_SCHEMA)
+    )
+
+
+def _frames(
+    capture: Capture, frames: Sequence[int], decoder: Decoder
+) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], ...]]:
+    """All views of each frame, in lockstep."""
+    streams = [read_frames(view.video, frames, decoder) for view in capture.views]
+    for _ in frames:
+        yield tuple(next(stream)[1] for stream in streams)
+
+
+def _make_sample(
+    capture: Capture,
+    unit: Unit,
+    found: FrameSurvey,
+    views: Sequence[UInt8[np.ndarray, "h w 3"]],
+    centre: Float[np.ndarray, "3"],
+    form: ViewFormat,
+    gate: GateConfig,
+    source: str,
+) -> tuple[Sample, list[str]]:
+    written = []
+    for view, image, packed in zip(capture.views, views, found.masks, strict=True):
+        target = normalised_camera(view.camera, centre, form.scale, form.image_size, form.zoom)
+        written.append(normalise_view(image, unpack_mask(packed, *image.shape[:2]), view.camera, target))
+    images = np.stack([w.image for w in written])
+    cameras = tuple(w.camera for w in written)
+    agreement = measure(images, np.stack([w.known for w in written]), cameras)
+    sample = Sample(
+        sample_id=sample_id(capture, found.frame),
+        capture=capture.name,
+        frame=found.frame,
+        time_s=found.frame / capture.fps,
+        segment=unit.segment,
+        images=images,
+        cameras=cameras,
+        centre_mm=centre,
+        scale=form.scale,
+        agreement=agreement,
+        mask_source="video" if all(view.mask_video for view in capture.views) else "estimated",
+        source=source,
+    )
+    return sample, reasons(agreement, images, cameras, gate)
+
+
+def sample_id(capture: Capture, frame: int) -> str:
+    """The id of a frame's sample, unique in a dataset because capture names are."""
+    return f"{capture.name}-{frame:06d}"
+
+
+def _rejection(
+    capture: Capture, unit: Unit, frame: int, reason: str, unreadable: bool, agreement: Agreement | None = None
+) -> dict[str, Any]:
+    row = {
+        "sample_id": sample_id(capture, frame),
+        "capture": capture.name,
+        "frame": frame,
+        "time_s": frame / capture.fps,
+        "segment": unit.segment,
+        "split": unit.split,
+        "reason": reason,
+        "unreadable": unreadable,
+    }
+    if agreement is not None:
+        row |= {
+            "mask_fraction": agreement.mask_fraction,
+            "truncation": agreement.truncation,
+            "view_hull_iou": agreement.view_hull_iou,
+            "hull_iou": agreement.hull_iou,
+            "epipolar_px": agreement.epipolar_px,
+        }
+    return row

@@ -1,0 +1,106 @@
+"""The dataset's one similarity: a single scale and zoom for all cameras and frames, and a centre per frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from mouse_facelift.cameras import Camera
+from mouse_facelift.cameras.poses import FACELIFT_RADIUS
+from mouse_facelift.capture.capture import Capture
+from mouse_facelift.errors import InputError
+from mouse_facelift.samples.centres import CentreConfig, smooth_centres
+from mouse_facelift.samples.normalise import normalised_camera
+from mouse_facelift.samples.survey import FrameSurvey
+from mouse_facelift.samples.units import Unit
+
+# Pixels left free between the animal and the image border by ``--zoom fit``, at 512 px.
+_FIT_MARGIN = 8 / 512
+
+Zoom = float | Literal["fit"]
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """``X_normalised = scale (X_mm - centre)`` with one centre per (unit, frame); focal length FaceLift's x zoom."""
+
+    scale: float
+    zoom: float
+    centres: Mapping[str, Mapping[int, Float[np.ndarray, "3"]]]
+    """Smoothed centres by unit name, then frame; frames that cannot be used are absent."""
+
+
+def find_similarity(
+    captures: Sequence[Capture],
+    units: Sequence[Unit],
+    surveys: Sequence[Sequence[FrameSurvey]],
+    zoom: Zoom,
+    config: CentreConfig,
+) -> Similarity:
+    """Decide scale, zoom and centres from the whole survey (``surveys[i]`` belongs to ``units[i]``)."""
+    centres = _smoothed(captures, units, surveys, config)
+    if not any(centres.values()):
+        errors = {s.error for survey in surveys for s in survey if s.error}
+        raise InputError(f"no frame can be used: {'; '.join(sorted(errors)[:3])}")
+    distances = [
+        np.linalg.norm(view.camera.centre - centre)
+        for unit in units
+        for centre in centres[unit.name].values()
+        for view in captures[unit.capture].views
+    ]
+    scale = FACELIFT_RADIUS / float(np.mean(distances))
+    if zoom == "fit":
+        zoom = min(
+            _largest_zoom(view.camera, outline, centre)
+            for unit, survey in zip(units, surveys, strict=True)
+            for frame in survey
+            if (centre := centres[unit.name].get(frame.frame)) is not None
+            for view, outline in zip(captures[unit.capture].views, frame.outlines, strict=True)
+        )
+        # Three decimals, rounded down: still clips nothing, and reads well in a manifest.
+        zoom = math.floor(zoom * 1000) / 1000
+    elif zoom <= 0:
+        raise InputError(f"zoom must be positive or 'fit', not {zoom}")
+    return Similarity(scale, float(zoom), centres)
+
+
+def _smoothed(
+    captures: Sequence[Capture],
+    units: Sequence[Unit],
+    surveys: Sequence[Sequence[FrameSurvey]],
+    config: CentreConfig,
+) -> dict[str, dict[int, Float[np.ndarray, "3"]]]:
+    """Centres smoothed within each segment of each capture, across units and splits but never across a cut."""
+    groups: dict[tuple[int, int], list[tuple[int, str, Float[np.ndarray, "3"]]]] = {}
+    for unit, survey in zip(units, surveys, strict=True):
+        usable = [(s.frame, unit.name, s.centre) for s in survey if s.centre is not None]
+        groups.setdefault((unit.capture, unit.segment), []).extend(usable)
+    smoothed: dict[str, dict[int, Float[np.ndarray, "3"]]] = {unit.name: {} for unit in units}
+    for (capture, _), found in groups.items():
+        if not found:
+            continue
+        found.sort(key=lambda entry: entry[0])
+        times = np.array([frame for frame, _, _ in found]) / captures[capture].fps
+        for (frame, unit, _), centre in zip(
+            found, smooth_centres(np.stack([c for _, _, c in found]), times, config.smoothing_s), strict=True
+        ):
+            smoothed[unit][frame] = centre
+    return smoothed
+
+
+def _largest_zoom(camera: Camera, outline: Float[np.ndarray, "n 2"], centre: Float[np.ndarray, "3"]) -> float:
+    """The zoom at which a silhouette, re-aimed at the centre, just fits into the image.
+
+    The outline is convex and re-aiming is projective, so the outline's corners bound the whole silhouette.
+    """
+    target = normalised_camera(camera, centre, 1.0, 2, 1.0)
+    plane = camera.plane_from_pixels(outline)
+    direction = np.concatenate([plane, np.ones_like(plane[:, :1])], axis=1) @ (camera.R @ target.R.T)
+    reach = np.abs(direction[:, :2] / direction[:, 2:]).max()
+    # A 2 px image spans [-1, 1] about its principal point, so the focal length is also 1 / tan(fov / 2).
+    return float((1 - 2 * _FIT_MARGIN) / (reach * target.K[0, 0]))

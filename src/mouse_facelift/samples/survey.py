@@ -1,0 +1,166 @@
+"""The survey: where the animal is, in every frame, before anything is resampled.
+
+The first of two passes. It needs silhouettes only; it finds each frame's 3-D centre and keeps the silhouettes, so that
+the second pass, which knows the dataset's one scale and the smoothed centres, decodes nothing but colour.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Float, UInt8
+
+from mouse_facelift.cameras import Camera
+from mouse_facelift.capture.capture import Capture
+from mouse_facelift.capture.masks import MaskConfig, mask_from_background, mask_from_video
+from mouse_facelift.capture.video import Decoder, read_frames
+from mouse_facelift.errors import InputError
+from mouse_facelift.samples.centres import CentreConfig, frame_centre
+
+SURVEY_SCHEMA = pa.schema(
+    [
+        pa.field("frame", pa.int32()),
+        pa.field("error", pa.string()),
+        pa.field("unreadable", pa.bool_()),
+        pa.field("centre", pa.list_(pa.float64())),
+        pa.field("outline", pa.list_(pa.list_(pa.float32()))),
+        pa.field("mask", pa.list_(pa.binary())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class FrameSurvey:
+    """What the survey found in one frame.
+
+    Attributes:
+        error: Why the frame cannot be used, or None. Nothing else is set then.
+        unreadable: The error is a file that could not be decoded, not a missing animal.
+        centre: 3-D centre in world units.
+        outlines: Per view, the convex outline of the silhouette in pixels.
+        masks: Per view, the packed silhouette (see :func:`unpack_mask`).
+    """
+
+    frame: int
+    error: str | None = None
+    unreadable: bool = False
+    centre: Float[np.ndarray, "3"] | None = None
+    outlines: tuple[Float[np.ndarray, "n 2"], ...] = ()
+    masks: tuple[bytes, ...] = ()
+
+
+def survey_frames(
+    capture: Capture,
+    frames: Sequence[int],
+    backgrounds: Mapping[str, UInt8[np.ndarray, "h w 3"]],
+    masks: MaskConfig,
+    centres: CentreConfig,
+    decoder: Decoder,
+) -> list[FrameSurvey]:
+    """Survey frames of one capture; a frame that cannot be decoded takes the rest of the frames with it."""
+    cameras = [view.camera for view in capture.views]
+    streams = [_mask_stream(capture, number, frames, backgrounds, masks, decoder) for number in range(len(cameras))]
+    found = []
+    for frame in frames:
+        try:
+            silhouettes = [next(stream) for stream in streams]
+        except InputError as error:
+            rest = frames[len(found) :]
+            return found + [FrameSurvey(f, error=str(error), unreadable=True) for f in rest]
+        found.append(_survey_frame(frame, silhouettes, cameras, centres))
+    return found
+
+
+def _mask_stream(
+    capture: Capture,
+    number: int,
+    frames: Sequence[int],
+    backgrounds: Mapping[str, UInt8[np.ndarray, "h w 3"]],
+    config: MaskConfig,
+    decoder: Decoder,
+) -> Iterator[Bool[np.ndarray, "h w"]]:
+    view = capture.views[number]
+    if view.mask_video is not None:
+        for _, image in read_frames(view.mask_video, frames, decoder):
+            yield mask_from_video(image, config)
+    else:
+        for _, image in read_frames(view.video, frames, decoder):
+            yield mask_from_background(image, backgrounds[view.name], config)
+
+
+def _survey_frame(
+    frame: int, masks: Sequence[Bool[np.ndarray, "h w"]], cameras: Sequence[Camera], config: CentreConfig
+) -> FrameSurvey:
+    empty = [camera.name for mask, camera in zip(masks, cameras, strict=True) if not mask.any()]
+    if empty:
+        return FrameSurvey(frame, error=f"no animal in the mask of view {', '.join(empty)}")
+    centre = frame_centre(masks, np.stack([_centroid(m) for m in masks]), cameras, config)
+    if centre is None or min(camera.depth(centre) for camera in cameras) <= 0:
+        return FrameSurvey(frame, error="the silhouettes meet nowhere in front of the cameras")
+    outlines = tuple(_outline(mask) for mask in masks)
+    return FrameSurvey(frame, centre=centre, outlines=outlines, masks=tuple(pack_mask(m) for m in masks))
+
+
+def _centroid(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "2"]:
+    moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
+    return np.array([moments["m10"], moments["m01"]]) / moments["m00"] + 0.5
+
+
+def _outline(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "n 2"]:
+    """Convex hull of the silhouette's pixel squares, corner origin."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    points = np.concatenate(contours)[:, 0].astype(np.float32)
+    squares = np.concatenate([points + corner for corner in np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32)])
+    return cv2.convexHull(squares)[:, 0].astype(np.float64)
+
+
+def pack_mask(mask: Bool[np.ndarray, "h w"]) -> bytes:
+    """A silhouette as a few hundred bytes: its bounding box and the compressed bits inside."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = np.array([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1] if len(rows) else [0, 0, 0, 0], "<u4")
+    return box.tobytes() + zlib.compress(np.packbits(mask[box[0] : box[1], box[2] : box[3]]).tobytes(), 1)
+
+
+def unpack_mask(data: bytes, height: int, width: int) -> Bool[np.ndarray, "h w"]:
+    """The inverse of :func:`pack_mask`."""
+    top, bottom, left, right = np.frombuffer(data[:16], "<u4").astype(int)
+    bits = np.unpackbits(np.frombuffer(zlib.decompress(data[16:]), np.uint8))
+    mask = np.zeros((height, width), bool)
+    mask[top:bottom, left:right] = bits[: (bottom - top) * (right - left)].reshape(bottom - top, right - left)
+    return mask
+
+
+def table_from_surveys(surveys: Sequence[FrameSurvey]) -> pa.Table:
+    """Surveys as an Arrow table of :data:`SURVEY_SCHEMA`."""
+    rows = [
+        {
+            "frame": s.frame,
+            "error": s.error,
+            "unreadable": s.unreadable,
+            "centre": s.centre,
+            "outline": [o.reshape(-1) for o in s.outlines],
+            "mask": list(s.masks),
+        }
+        for s in surveys
+    ]
+    return pa.Table.from_pylist(rows, schema=SURVEY_SCHEMA)
+
+
+def surveys_from_table(table: pa.Table) -> list[FrameSurvey]:
+    """The inverse of :func:`table_from_surveys`."""
+    return [
+        FrameSurvey(
+            row["frame"],
+            row["error"],
+            row["unreadable"],
+            None if row["centre"] is None else np.array(row["centre"]),
+            tuple(np.array(o, dtype=np.float64).reshape(-1, 2) for o in row["outline"]),
+            tuple(row["mask"]),
+        )
+        for row in table.to_pylist()
+    ]

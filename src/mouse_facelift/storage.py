@@ -1,0 +1,95 @@
+"""Where results are kept: a folder on any file system that ``pyarrow.fs`` opens (a path, ``s3://``, ``gs://`` ...)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import posixpath
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from mouse_facelift.errors import InputError
+
+
+@dataclass(frozen=True)
+class Store:
+    """A root folder on a file system, with writes that are never seen half done.
+
+    Holds only the URI, so that it travels to workers; each process opens the file system itself.
+    """
+
+    uri: str
+
+    @staticmethod
+    def at(location: str | Path) -> Store:
+        """The store at a local path (made absolute) or a URI."""
+        text = str(location)
+        return Store(text.rstrip("/") if "://" in text else str(Path(text).absolute()))
+
+    def path(self, name: str) -> str:
+        """Full location of a file of the store, for messages and readers."""
+        return f"{self.uri}/{name}" if name else self.uri
+
+    def exists(self, name: str) -> bool:
+        system, root = self._open()
+        return system.get_file_info(posixpath.join(root, name)).type != fs.FileType.NotFound
+
+    def list(self, folder: str = "", suffix: str = "") -> list[str]:
+        """Names (relative to the store) of all files below ``folder``, sorted."""
+        system, root = self._open()
+        selector = fs.FileSelector(posixpath.join(root, folder), recursive=True, allow_not_found=True)
+        infos = system.get_file_info(selector)
+        names = [posixpath.relpath(i.path, root) for i in infos if i.type == fs.FileType.File]
+        return sorted(n for n in names if n.endswith(suffix) and not n.endswith(".tmp"))
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes; a missing file is an :class:`InputError`."""
+        system, root = self._open()
+        try:
+            with system.open_input_stream(posixpath.join(root, name)) as stream:
+                return stream.read()
+        except FileNotFoundError as error:
+            raise InputError(f"{self.path(name)} does not exist") from error
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file whole or not at all: temporary name and rename locally, a single PUT on object stores."""
+        system, root = self._open()
+        target = posixpath.join(root, name)
+        local = isinstance(system, fs.LocalFileSystem)
+        if local:
+            system.create_dir(posixpath.dirname(target), recursive=True)
+        written = f"{target}.tmp" if local else target
+        with system.open_output_stream(written) as stream:
+            stream.write(data)
+        if local:
+            system.move(written, target)
+
+    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A Parquet file of the store."""
+        return pq.ParquetFile(io.BytesIO(self.read(name))).read(columns)
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write Parquet, whole or not at all; equal tables give equal bytes.
+
+        What our tables hold is compressed already: no codec, no dictionary. Small row groups (1-8 MB of images) are
+        what readers parallelise over.
+        """
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="none", use_dictionary=False, row_group_size=16)
+        self.write(name, sink.getvalue())
+
+    def delete(self, folder: str) -> None:
+        """Remove a folder of the store and all it holds."""
+        system, root = self._open()
+        with contextlib.suppress(FileNotFoundError):
+            system.delete_dir(posixpath.join(root, folder))
+
+    def _open(self) -> tuple[fs.FileSystem, str]:
+        try:
+            return fs.FileSystem.from_uri(self.uri)
+        except (ValueError, OSError) as error:
+            raise InputError(f"cannot open {self.uri}: {error}") from error
