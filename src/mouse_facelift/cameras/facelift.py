@@ -1,0 +1,78 @@
+"""FaceLift's ``opencv_cameras.json``: undistorted cameras of one sample, pixels already with a corner origin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mouse_facelift.cameras.camera import Camera
+from mouse_facelift.errors import InputError
+from mouse_facelift.storage import Store
+
+FILE_NAME = "opencv_cameras.json"
+
+
+def read_facelift(path: str | Path) -> tuple[list[Camera], list[str]]:
+    """Cameras of an ``opencv_cameras.json`` and the images they belong to.
+
+    Returns:
+        cameras: Named by their image's file name without suffix ("cam_000"), or "0", "1", ... where there is none.
+        images: Each frame's ``file_path``, relative to the JSON's folder ("" where the file names none).
+
+    Raises:
+        InputError: Not such a file, or a frame in it is not a camera.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON ({error}); write it again") from error
+    frames = content.get("frames") if isinstance(content, Mapping) else None
+    if not isinstance(frames, list) or not frames:
+        raise InputError(f"{path}: has no list 'frames' of cameras; expected FaceLift's {FILE_NAME}")
+    images = [str(frame.get("file_path", "")) if isinstance(frame, Mapping) else "" for frame in frames]
+    return [_camera(path, i, frame, image) for i, (frame, image) in enumerate(zip(frames, images, strict=True))], images
+
+
+def write_facelift(path: str | Path, sample_id: str, cameras: Sequence[Camera], images: Sequence[str]) -> None:
+    """Write the ``opencv_cameras.json`` of a sample.
+
+    Args:
+        path: Where to.
+        sample_id: The file's ``id``.
+        cameras: Without skew and distortion, which the format cannot hold.
+        images: Each camera's image, relative to the JSON's folder.
+    """
+    path = Path(path)
+    frames = []
+    for camera, image in zip(cameras, images, strict=True):
+        fx, fy, cx, cy = (float(v) for v in camera.fxfycxcy)
+        size = {"w": camera.width, "h": camera.height}
+        intrinsics = {"fx": fx, "fy": fy, "cx": cx, "cy": cy}
+        frames.append({**size, **intrinsics, "w2c": camera.w2c.tolist(), "file_path": image})
+    text = json.dumps({"id": sample_id, "frames": frames}, indent=2) + "\n"
+    Store.at(path.parent).write(path.name, text.encode())
+
+
+def _camera(path: Path, number: int, frame: Any, image: str) -> Camera:
+    try:
+        size = int(frame["w"]), int(frame["h"])
+        fx, fy, cx, cy = (float(frame[key]) for key in ("fx", "fy", "cx", "cy"))
+        w2c = np.array(frame["w2c"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: frame {number} is not a camera ({error}); expected w, h, fx, fy, cx, cy, w2c"
+        ) from error
+    if w2c.shape != (4, 4):
+        raise InputError(f"{path}: frame {number}: w2c has shape {w2c.shape}, expected (4, 4)")
+    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+    try:
+        return Camera(Path(image).stem or str(number), *size, K, w2c[:3, :3], w2c[:3, 3])
+    except InputError as error:
+        raise InputError(f"{path}: frame {number}: {error}") from error
