@@ -31,7 +31,7 @@ class GateConfig:
     """Least share of animal pixels in every view."""
     min_hull_iou: float = 0.75
     """Least mean IoU of silhouettes with the visual hull reprojected into them."""
-    max_epipolar: float = 0.05
+    max_epipolar: float = 0.1
     """Largest RMS centroid residual, as a share of the animal's largest extent in the image."""
     max_truncation: float = 1.5
     """Largest truncation of any view (a cut through the middle of a body is about 0.5 to 1)."""

@@ -115,7 +115,7 @@ def _make_sample(
         centre_mm=centre,
         scale=form.scale,
         agreement=agreement,
-        mask_source="video" if all(view.mask_video for view in capture.views) else "estimated",
+        mask_source=capture.mask_source,
         source=source,
     )
     return sample, reasons(agreement, images, cameras, gate)

@@ -1,0 +1,206 @@
+"""Silhouettes of the animal: read from mask videos, or made from the difference to an empty arena.
+
+Made masks are for recordings that come without any: one animal that is darker (or lighter) than what is behind it,
+static cameras. They keep the body and most of the feet; a tail or ear of the arena's own brightness is lost, and floor
+reflections are cut off where they are visibly fainter than the fur. The report calls them "estimated".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from mouse_facelift.capture.video import Decoder, probe, read_frames
+
+Rgb = UInt8[np.ndarray, "h w 3"]
+Mask = Bool[np.ndarray, "h w"]
+# Grey levels added to the background before dividing by it: sensor noise must not decide in the dark.
+NOISE_LEVELS = 16.0
+# A piece of the body has at least this share of the largest piece's area.
+PART_OF_LARGEST = 0.2
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """How silhouettes are found.
+
+    Attributes:
+        video_threshold: Grey level above which a pixel of a mask video is the animal; lossy masks are not 0 and 255.
+        min_fraction, max_fraction: Share of the image that an animal covers; anything else is not one.
+        animal: Whether it is darker or lighter than the arena; only for masks made from a background.
+        background_frames: Frames, spread evenly over the recording, that the background is made from.
+        background_quantile: Quantile over those frames, counted from the animal's side of the scale: at 0.8 a place is
+            seen empty unless the animal sits on it for 80 % of the recording. 0.5 is the median.
+        contrast: Relative difference to the background that surely is the animal or its reflection.
+        fur_quantile: Quantile of the brightness of such pixels taken as that of fur, again from the animal's side.
+        opacity: How far from background (0) to fur (1) a pixel of the body is; reflections on the floor stay below.
+        edge_opacity: The same for pixels that touch the body: soft edges, ears, feet.
+        detail: Width of the bridges that are cut and the gaps that are closed, relative to the image's mean side.
+        growth: How far from the body such touching pixels may lie, relative to the image's mean side.
+    """
+
+    video_threshold: int = 127
+    min_fraction: float = 0.0005
+    max_fraction: float = 0.3
+    animal: Literal["dark", "light"] = "dark"
+    background_frames: int = 61
+    background_quantile: float = 0.8
+    contrast: float = 0.5
+    fur_quantile: float = 0.3
+    opacity: float = 0.8
+    edge_opacity: float = 0.4
+    detail: float = 0.0075
+    growth: float = 0.006
+
+
+def mask_from_video(image: Rgb, config: MaskConfig | None = None) -> Mask:
+    """The silhouette in a decoded frame of a mask video: its largest connected part, holes kept.
+
+    All False where nothing in it has the size of an animal.
+    """
+    config = config or MaskConfig()
+    red, green, blue = cv2.split(image)
+    brightest = cv2.max(cv2.max(red, green), blue)
+    _, bright = cv2.threshold(brightest, config.video_threshold, 1, cv2.THRESH_BINARY)
+    return _animal(bright, config, bright.size)
+
+
+def estimate_background(video: str | Path, config: MaskConfig | None = None, decoder: Decoder = "auto") -> Rgb:
+    """The arena without the animal, from frames spread over the whole recording.
+
+    A quantile on the arena's side of the median: an animal that sits still for most of the recording would leave its
+    own ghost in the median.
+
+    Raises:
+        InputError: The video cannot be read.
+    """
+    config = config or MaskConfig()
+    count = probe(video).frame_count
+    chosen = np.unique(np.linspace(0, count - 1, min(config.background_frames, count)).round().astype(int))
+    stack = np.stack([image for _, image in read_frames(video, chosen.tolist(), decoder)])
+    quantile = config.background_quantile if config.animal == "dark" else 1 - config.background_quantile
+    rank = round(quantile * (len(stack) - 1))
+    # In strips: a partition copies what it sorts, and a whole recording's stack is hundreds of megabytes.
+    strips = np.array_split(stack, max(1, stack.shape[1] // 64), axis=1)
+    return np.concatenate([np.partition(strip, rank, axis=0)[rank] for strip in strips])
+
+
+def mask_from_background(frame: Rgb, background: Rgb, config: MaskConfig | None = None) -> Mask:
+    """The silhouette of the one animal in front of a known background.
+
+    The darkest sizeable difference is the animal with its reflection; its fur's brightness then gives every pixel an
+    opacity between background and fur, in which the reflection (a mixture of both) falls short of the body. Small holes
+    (eyes, ears, highlights) are filled, since the arena is not seen through an animal.
+
+    Args:
+        frame: The image.
+        background: The empty arena, as :func:`estimate_background` gives it.
+        config: See :class:`MaskConfig`.
+
+    Returns:
+        The silhouette; all False where nothing has the size of an animal.
+    """
+    config = config or MaskConfig()
+    if frame.shape != background.shape:
+        raise ValueError(f"frame {frame.shape} and background {background.shape} differ in size")
+    here, empty = (_brightness(image, config) for image in (frame, background))
+    side, pixels = float(np.sqrt(here.size)), here.size
+    kernel = _disc(config.detail * side)
+    first = ((empty - here) > config.contrast * (empty + NOISE_LEVELS)).astype(np.uint8)
+    first = cv2.morphologyEx(first, cv2.MORPH_OPEN, kernel)
+    # People and their shadows come in from the edge of the image; an animal touches it at most with its reflection.
+    seed = _animal(_clear_of_edges(first), config, pixels)
+    if not seed.any():
+        seed = _animal(first, config, pixels)
+    mask = np.zeros(here.shape, bool)
+    if not seed.any():
+        return mask
+    window = _window(seed, margin=1.0)
+    here, empty = here[window], empty[window]
+    fur = np.quantile(here[seed[window]], config.fur_quantile)
+    opacity = (empty - here) / np.maximum(empty - fur, NOISE_LEVELS)
+    body = cv2.morphologyEx((opacity > config.opacity).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    # Before a background as dark as fur there is no difference to see: inside the outline, the body goes on there.
+    body |= _hull(_large_parts(body)) & (here < fur + NOISE_LEVELS / 2).astype(np.uint8)
+    body = _animal(cv2.morphologyEx(body, cv2.MORPH_CLOSE, kernel), config, pixels).astype(np.uint8)
+    allowed = (opacity > config.edge_opacity).astype(np.uint8) | body
+    grown, step = body, _disc(3)
+    for _ in range(max(1, round(config.growth * side))):
+        grown = cv2.dilate(grown, step) & allowed
+    mask[window] = _filled(_animal(cv2.morphologyEx(grown, cv2.MORPH_OPEN, step), config, pixels))
+    return mask
+
+
+def _brightness(image: Rgb, config: MaskConfig) -> Float[np.ndarray, "h w"]:
+    """Grey levels in which the animal is dark.
+
+    Of a dark animal's arena the darkest channel is taken: coloured light (infrared strobes, laser lines) comes and goes
+    in the others, and pink skin is dark in it too.
+    """
+    red, green, blue = cv2.split(image)
+    dark = config.animal == "dark"
+    grey = cv2.min(cv2.min(red, green), blue) if dark else 255 - cv2.max(cv2.max(red, green), blue)
+    return cv2.GaussianBlur(grey, (0, 0), 1.0).astype(np.float32)
+
+
+def _disc(diameter: float) -> UInt8[np.ndarray, "d d"]:
+    size = max(3, round(diameter) | 1)
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)).astype(np.uint8)
+
+
+def _animal(mask: UInt8[np.ndarray, "h w"] | Mask, config: MaskConfig, pixels: int) -> Mask:
+    """The largest connected part of a mask, or nothing if its share of the image's pixels is not an animal's."""
+    found = np.zeros(mask.shape, bool)
+    # Labelling costs the most of all; it needs only the box that holds anything.
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    box = (slice(top, top + height), slice(left, left + width))
+    if not width:
+        return found
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask[box].astype(np.uint8), connectivity=8)
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    largest = int(areas.argmax())
+    if config.min_fraction * pixels <= areas[largest] <= config.max_fraction * pixels:
+        found[box] = labels == largest
+    return found
+
+
+def _clear_of_edges(mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """The connected parts of a mask that do not touch the image's edge."""
+    _, labels = cv2.connectedComponents(mask, connectivity=8)
+    edges = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+    return mask & ~np.isin(labels, np.unique(np.concatenate(edges)))
+
+
+def _large_parts(mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """The largest connected part and those not much smaller: an animal that a post in the background cuts in pieces."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    large = 1 + np.flatnonzero(areas >= PART_OF_LARGEST * areas.max(initial=0))
+    return np.isin(labels, large).astype(np.uint8)
+
+
+def _hull(mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """The filled convex outline of a mask; empty for an empty one."""
+    points = cv2.findNonZero(mask)
+    hull = np.zeros_like(mask)
+    return hull if points is None else cv2.fillConvexPoly(hull, cv2.convexHull(points), 1).astype(np.uint8)
+
+
+def _window(mask: Mask, margin: float) -> tuple[slice, slice]:
+    """The bounding box of a mask, widened on every side by ``margin`` times its longer side."""
+    spans = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    reach = int(margin * max(span[-1] + 1 - span[0] for span in spans))
+    rows, columns = (slice(max(0, int(span[0]) - reach), int(span[-1]) + 1 + reach) for span in spans)
+    return rows, columns
+
+
+def _filled(mask: Mask) -> Mask:
+    """The mask without holes."""
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.zeros(mask.shape, np.uint8), outlines, -1, 1, cv2.FILLED).astype(bool)

@@ -1,0 +1,32 @@
+"""Fixtures that more than one room uses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real and rendered recordings, kept beside the project; they are not the project's to distribute."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the shared recordings are absent: expected the folder ../shared/data beside the project")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray with four logical CPUs for the whole test session; starting it takes seconds."""
+    import ray
+
+    from pipelines.session import connect
+
+    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.1"
+    connect(num_cpus=4)
+    yield
+    ray.shutdown()
