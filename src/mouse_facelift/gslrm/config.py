@@ -1,8 +1,8 @@
 """What a GS-LRM is made of: every size and every constant of the model, stated once.
 
 The defaults are the values FaceLift published (stages 2 and 3), so that its checkpoints load into `GSLRMConfig()`.
-`colour_base` and `scale_unit` are the two choices FaceLift does not have. They change no parameter shape, only where
-training starts from, and they are what lets a small model learn from scratch in minutes.
+`opacity_base`, `colour_base`, `depth_base` and `scale_unit` are choices FaceLift does not have. They change no parameter's shape,
+only where training starts from, and they are what lets a small model learn from scratch in minutes.
 """
 
 from __future__ import annotations
@@ -52,10 +52,19 @@ class GSLRMConfig:
     """
     opacity_bias: float = -2.0
     """Added to the raw opacity logit; -2 is an opacity of 0.119."""
+    opacity_base: Literal["constant", "alpha"] = "constant"
+    """What a pixel Gaussian's opacity starts from: `opacity_bias` alone, or that scaled by its pixel's own alpha.
+
+    "alpha" multiplies the odds by the mask, so that background pixels never become Gaussians and foreground pixels
+    may start opaque; the images must then carry alpha as their fourth channel. The transformer sees colour alone.
+    """
     colour_base: Literal["grey", "pixel"] = "grey"
     """The colour that a raw zero means: mid grey, or the colour of the Gaussian's own input pixel."""
+    depth_base: Literal["nearest", "hull"] = "nearest"
+    """Where on its ray a pixel Gaussian starts: at the point nearest to the world origin, or at the first point of the
+    visual hull of the input views' own masks (which must then be given as the images' fourth channel)."""
     depth_range: float = 1.8
-    """Pixel Gaussians lie within this distance of the ray's point nearest to the world origin (world units)."""
+    """Pixel Gaussians lie within this distance of where they start on their ray (world units)."""
     hard_pixelalign: bool = True
     """Keep pixel Gaussians on their rays. Off: the three raw numbers are the position, as for free Gaussians."""
     clip_xyz: bool = False
@@ -85,6 +94,11 @@ class GSLRMConfig:
                 f"GS-LRM: scale_bias {self.scale_bias} lies above scale_max {self.scale_max}: every Gaussian would "
                 "start clamped and receive no gradient; lower scale_bias"
             )
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether input images must carry alpha."""
+        return self.opacity_base == "alpha" or self.depth_base == "hull"
 
     @property
     def heads(self) -> int:

@@ -23,10 +23,14 @@ from torch.utils.checkpoint import checkpoint
 from mouse_facelift.errors import InputError
 from mouse_facelift.gaussians.gaussians import Gaussians
 from mouse_facelift.gslrm.config import GAUSSIAN_CHANNELS, PIXEL_CHANNELS, GSLRMConfig
+from mouse_facelift.gslrm.hull import hull_surface
 from mouse_facelift.gslrm.rays import Rays, pixel_footprint, pixel_rays, pixel_vectors
 
 SH_C0 = 0.28209479177387814
 """The constant spherical harmonic, 1 / (2 sqrt(pi)): colour = SH_C0 * coefficient + 0.5."""
+
+ALPHA_FLOOR = 1e-4
+"""Alpha of an empty pixel where opacities start from alpha; well below 1/255, which renderers skip."""
 
 INIT_STD = 0.02
 """Standard deviation of all weights at the start, FaceLift's."""
@@ -48,6 +52,19 @@ class BatchedGaussians:
     rotations: Float[Tensor, "b n 4"]
     """Quaternions w, x, y, z of any length."""
     opacity_logits: Float[Tensor, "b n 1"]
+    free: int
+    """How many of the n are free."""
+    patch_size: int
+    """Side of a patch (pixels)."""
+
+    @property
+    def pixel_means(self) -> Float[Tensor, "b m 3"]:
+        """Positions of those Gaussians that belong to a pixel."""
+        return self.means[:, self.free :]
+
+    def per_pixel(self, images: Float[Tensor, "b v c h w"]) -> Float[Tensor, "b m c"]:
+        """The values of the input views' pixels in the order of `pixel_means`."""
+        return to_patches(images, self.patch_size).flatten(1, 3)
 
     def __len__(self) -> int:
         return self.means.shape[0]
@@ -163,32 +180,35 @@ class GSLRM(nn.Module):
 
     def forward(
         self,
-        images: Float[Tensor, "b v 3 h w"],
+        images: Float[Tensor, "b v c h w"],
         w2c: Float[Tensor, "b v 4 4"],
         fxfycxcy: Float[Tensor, "b v 4"],
     ) -> BatchedGaussians:
         """Gaussians of every sample, one per pixel of every view and the free ones.
 
         Args:
-            images: colours in [0, 1] on a known background.
+            images: colours in [0, 1] on a known background; a fourth channel is alpha, which only a model that
+                `needs_masks` reads.
             w2c: rigid world-to-camera matrices, the object around the world's origin.
             fxfycxcy: intrinsics in pixels of these images, origin at the image's top-left corner.
 
         Raises:
-            InputError: the images' sides are not multiples of the patch size.
+            InputError: the images' sides are not multiples of the patch size, or alpha is needed and missing.
         """
-        height, width = images.shape[-2:]
+        channels, height, width = images.shape[-3:]
+        if channels < (4 if self.config.needs_masks else 3):
+            raise InputError(f"GS-LRM: images have {channels} channels, this model reads masks too; give RGBA images")
         if height % self.config.patch_size or width % self.config.patch_size:
             raise InputError(
                 f"GS-LRM: images of {width}x{height} px cannot be cut into patches of {self.config.patch_size} px; "
                 f"use image sides that are multiples of {self.config.patch_size}"
             )
         rays = pixel_rays(w2c, fxfycxcy, height, width)
-        free, pixel = self._tokens(pixel_vectors(images, rays))
+        free, pixel = self._tokens(pixel_vectors(images[:, :, :3], rays))
         with torch.autocast(images.device.type, enabled=False):
             raw_free = self.gaussian_upsampler(free.float())
             raw_pixel = self.pixel_gaussian_decoder(pixel.float()).unflatten(-1, (-1, GAUSSIAN_CHANNELS)).flatten(1, 2)
-            return self._gaussians(raw_free, raw_pixel, images.float(), rays, fxfycxcy)
+            return self._gaussians(raw_free, raw_pixel, images.float(), rays, w2c, fxfycxcy)
 
     def _tokens(self, pixels: Float[Tensor, "b v 9 h w"]) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b m d"]]:
         """The transformer: output tokens of the free Gaussians and of the patches."""
@@ -213,8 +233,9 @@ class GSLRM(nn.Module):
         self,
         raw_free: Float[Tensor, "b n 14"],
         raw_pixel: Float[Tensor, "b m 14"],
-        images: Float[Tensor, "b v 3 h w"],
+        images: Float[Tensor, "b v c h w"],
         rays: Rays,
+        w2c: Float[Tensor, "b v 4 4"],
         fxfycxcy: Float[Tensor, "b v 4"],
     ) -> BatchedGaussians:
         """Give the raw numbers their meaning: biases, clamps, and a place on the ray."""
@@ -224,11 +245,13 @@ class GSLRM(nn.Module):
         pixel_means, colours, scales, rotations, opacities = raw_pixel.split(parts, dim=-1)
 
         if config.hard_pixelalign:
-            pixel_means = self._on_ray(pixel_means, rays)
+            pixel_means = self._on_ray(pixel_means, self._ray_bases(images, w2c, fxfycxcy, rays), rays)
         if config.clip_xyz:
             pixel_means = pixel_means.clamp(-1.0, 1.0)
         if config.colour_base == "pixel":
-            colours = colours + (self._per_gaussian(images) - 0.5) / SH_C0
+            colours = colours + (self._per_gaussian(images[:, :, :3]) - 0.5) / SH_C0
+        if config.opacity_base == "alpha":
+            opacities = opacities + self._per_gaussian(images[:, :, 3:]).clamp_min(ALPHA_FLOOR).log()
         scales = (scales + config.scale_bias).clamp_max(config.scale_max)
         if config.scale_unit == "pixel":
             scales = scales + self._per_gaussian(pixel_footprint(rays, fxfycxcy)).log()
@@ -242,12 +265,28 @@ class GSLRM(nn.Module):
             log_scales=torch.cat([free_scales, scales], dim=1),
             rotations=torch.cat([free_rotations, rotations], dim=1),
             opacity_logits=torch.cat([free_opacities, opacities], dim=1) + config.opacity_bias,
+            free=config.free_gaussians,
+            patch_size=config.patch_size,
         )
 
-    def _on_ray(self, raw: Float[Tensor, "b m 3"], rays: Rays) -> Float[Tensor, "b m 3"]:
-        """Positions on the pixels' rays; only the mean of the three raw numbers counts, zero is the nearest point."""
+    def _ray_bases(
+        self,
+        images: Float[Tensor, "b v c h w"],
+        w2c: Float[Tensor, "b v 4 4"],
+        fxfycxcy: Float[Tensor, "b v 4"],
+        rays: Rays,
+    ) -> Float[Tensor, "b v 3 h w"]:
+        """Where on each pixel's ray a raw depth of zero lies."""
+        if self.config.depth_base == "nearest":
+            return rays.nearest_points
+        return hull_surface(images[:, :, 3], rays, w2c, fxfycxcy).points
+
+    def _on_ray(
+        self, raw: Float[Tensor, "b m 3"], bases: Float[Tensor, "b v 3 h w"], rays: Rays
+    ) -> Float[Tensor, "b m 3"]:
+        """Positions on the pixels' rays, within `depth_range` of their bases; only the raw numbers' mean counts."""
         offset = (2.0 * raw.mean(dim=-1, keepdim=True).sigmoid() - 1.0) * self.config.depth_range
-        return self._per_gaussian(rays.nearest_points) + offset * self._per_gaussian(rays.directions)
+        return self._per_gaussian(bases) + offset * self._per_gaussian(rays.directions)
 
     def _per_gaussian(self, values: Float[Tensor, "b v c h w"]) -> Float[Tensor, "b m c"]:
         """An image's values in the order of the pixel Gaussians."""

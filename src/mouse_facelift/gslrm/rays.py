@@ -48,9 +48,7 @@ def invert_rigid(w2c: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"
 
 
 @torch.no_grad()
-def pixel_rays(
-    w2c: Float[Tensor, "b v 4 4"], fxfycxcy: Float[Tensor, "b v 4"], height: int, width: int
-) -> Rays:
+def pixel_rays(w2c: Float[Tensor, "b v 4 4"], fxfycxcy: Float[Tensor, "b v 4"], height: int, width: int) -> Rays:
     """Rays through the centres of all pixels.
 
     Args:

@@ -1,0 +1,102 @@
+"""The console command `mouse-facelift`: a table of verbs, each of them an application with a `main(argv)`.
+
+Nothing heavy is imported here. A verb's module, and with it torch, ray or diffusers, is imported when that verb runs,
+so that `mouse-facelift --help` answers at once. Every application is also a module (`python -m pipelines.preprocess`),
+which calls `run_verb(main)`: bad input then ends in one line and a status other than zero either way.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from mouse_facelift import __version__
+from mouse_facelift.errors import InputError
+
+PROG = "mouse-facelift"
+
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("pipelines.demo", "a rendered recording -> shards -> trained model -> splats -> report.html"),
+    "preprocess": ("pipelines.preprocess", "recordings -> a dataset of multi-view samples"),
+    "train gslrm": ("training.gslrm", "a dataset -> a model that turns views into 3-D Gaussians"),
+    "reconstruct": ("pipelines.reconstruct", "a dataset and a model -> Gaussians, turntables and a report"),
+}
+"""What a person types -> the module whose `main(argv)` does it, and what that is in one line."""
+
+Main = Callable[[Sequence[str] | None], int | None]
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 + SIGINT, as shells expect."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Returns:
+        The exit status: 0 on success, 1 for input that cannot be used, 2 for a command line that cannot be understood.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"{PROG} {__version__}")
+        return 0
+    # The longest name wins: `train gslrm` before a possible `train`.
+    for words in (2, 1):
+        verb = " ".join(arguments[:words])
+        if verb in VERBS:
+            return _run(_load(VERBS[verb][0]), arguments[words:])
+    print(f"{PROG}: {_unknown(arguments)}", file=sys.stderr)
+    return 2
+
+
+def run_verb(main: Main, argv: Sequence[str] | None = None) -> NoReturn:
+    """Run an application's `main` and leave the process with its exit status; for `if __name__ == "__main__"`."""
+    sys.exit(_run(main, argv))
+
+
+def _load(module: str) -> Main:
+    return importlib.import_module(module).main
+
+
+def _run(main: Main, argv: Sequence[str] | None) -> int:
+    try:
+        return main(argv) or 0
+    except InputError as error:
+        # Ray hands a worker's InputError over with the remote traceback as its text; the original is its cause.
+        original = getattr(error, "cause", error)
+        status = getattr(original, "exit_status", 1)
+        print(f"error: {original}" if status == 1 else original, file=sys.stderr)
+        return status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _help() -> str:
+    width = max(map(len, VERBS)) + 2
+    rows = "\n".join(f"  {verb:<{width}}{summary}" for verb, (_, summary) in VERBS.items())
+    return (
+        f"usage: {PROG} VERB [options]\n\n"
+        "Synchronised videos of a mouse in, 3-D Gaussians of the animal out.\n\n"
+        f"{rows}\n\n"
+        f"`{PROG} VERB --help` lists a verb's options, units and defaults."
+    )
+
+
+def _unknown(arguments: Sequence[str]) -> str:
+    first = arguments[0]
+    seconds = [verb.split()[1] for verb in VERBS if verb.startswith(f"{first} ")]
+    if seconds:
+        return f"{first} needs to know what: {' or '.join(f'`{PROG} {first} {second}`' for second in seconds)}"
+    near = difflib.get_close_matches(first, {verb.split()[0] for verb in VERBS}, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"`{PROG} --help` lists the verbs"
+    return f"unknown verb {first} ({hint})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mouse_facelift.checkpoints import write_checkpoint
+from mouse_facelift.config import to_plain
+from mouse_facelift.errors import InputError
+from mouse_facelift.gslrm.config import GSLRMConfig
+from mouse_facelift.gslrm.model import GSLRM
+from mouse_facelift.samples.dataset import open_dataset
+from pipelines.reconstruct import (
+    ReconstructConfig,
+    background_of,
+    checkpoint_fingerprint,
+    main,
+    plan_jobs,
+    reconstruct,
+    sample_folder,
+)
+from tests.synthetic import blob, ring_sample, write_dataset
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of seven held-out samples, and an untrained model."""
+    folder = tmp_path_factory.mktemp("reconstruct")
+    samples = [ring_sample(blob(number), number) for number in range(8)]
+    write_dataset(folder / "data", {"train": samples[:1], "val": samples[1:]})
+    write_model(folder / "run", seed=0)
+    return folder
+
+
+def write_model(run: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    config = GSLRMConfig(image_size=32, width=32, head_width=32, layers=1)
+    weights = GSLRM(config).state_dict()
+    write_checkpoint(run / "checkpoint", kind="gslrm", weights=weights, config={"model": to_plain(config)}, metrics={})
+
+
+def settings(workplace: Path, out: Path) -> ReconstructConfig:
+    return ReconstructConfig(
+        checkpoint=workplace / "run",
+        data=str(workplace / "data"),
+        out=out,
+        max_samples=2,
+        turntable_views=2,
+        turntable_size=32,
+    )
+
+
+def test_samples_are_thinned_evenly_and_held_out_views_rotate(workplace: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(str(workplace / "data"))
+    config = settings(workplace, tmp_path)
+    jobs = plan_jobs(replace(config, max_samples=3), dataset, "fingerprint")
+    assert [(job.sample_id, job.index) for job in jobs] == [("ring-000001", 0), ("ring-000003", 1), ("ring-000005", 2)]
+    assert len(plan_jobs(replace(config, max_samples=100), dataset, "f")) == 7
+    assert len(plan_jobs(replace(config, max_samples=None), dataset, "f")) == 7
+
+
+def test_requests_differ_in_what_changes_the_result_alone(workplace: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(str(workplace / "data"))
+    config = settings(workplace, tmp_path)
+
+    def request(changed: ReconstructConfig, fingerprint: str = "a") -> dict[str, object]:
+        return plan_jobs(changed, dataset, fingerprint)[0].request
+
+    same = request(config)
+    assert request(replace(config, out=tmp_path / "elsewhere", workers=3, report_samples=1)) == same
+    assert request(config, "b") != same
+    for change in (
+        {"units": "mm"},
+        {"hold_out": "none"},
+        {"inputs": 2},
+        {"turntable_views": 3},
+        {"prune": False},
+        {"low_pass": False},
+    ):
+        assert request(replace(config, **change)) != same  # type: ignore[arg-type]
+
+
+def test_an_empty_split_is_named_with_what_there_is(workplace: Path, tmp_path: Path) -> None:
+    config = replace(settings(workplace, tmp_path), split="test")
+    with pytest.raises(InputError, match=r"split 'test' holds no samples \(train 1, val 7"):
+        plan_jobs(config, open_dataset(config.data), "f")
+
+
+@pytest.mark.parametrize("wrong", [{"max_samples": 0}, {"inputs": 0}, {"workers": 0}, {"turntable_size": 33}])
+def test_settings_that_mean_nothing_are_refused(workplace: Path, tmp_path: Path, wrong: dict[str, int]) -> None:
+    with pytest.raises(InputError):
+        replace(settings(workplace, tmp_path), **wrong)  # type: ignore[arg-type]
+
+
+def test_what_cannot_work_stops_before_any_work(workplace: Path, tmp_path: Path) -> None:
+    config = settings(workplace, tmp_path / "out")
+    with pytest.raises(InputError, match="nowhere"):
+        reconstruct(replace(config, checkpoint=workplace / "nowhere"))
+    with pytest.raises(InputError, match="nowhere"):
+        reconstruct(replace(config, data=str(workplace / "nowhere")))
+    with pytest.raises(InputError, match="--hold-out left: no such camera"):
+        reconstruct(replace(config, hold_out="left"))
+    with pytest.raises(InputError, match="--inputs 9"):
+        reconstruct(replace(config, inputs=9))
+    assert not (tmp_path / "out").exists()
+
+
+def test_fingerprints_follow_the_weights(workplace: Path, tmp_path: Path) -> None:
+    write_model(tmp_path / "same", seed=0)
+    write_model(tmp_path / "other", seed=1)
+    mine = checkpoint_fingerprint(workplace / "run")
+    assert checkpoint_fingerprint(tmp_path / "same") == mine == checkpoint_fingerprint(workplace / "run" / "checkpoint")
+    assert checkpoint_fingerprint(tmp_path / "other") != mine
+
+
+def test_background_is_the_trained_one() -> None:
+    assert background_of({"views": {"background": "black"}}) == "black"
+    assert background_of({}) == "white"
+
+
+@pytest.mark.slow
+def test_from_command_line_to_report_and_again(
+    workplace: Path, tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["--checkpoint", str(workplace / "run"), "--data", str(workplace / "data"), "--out", str(out)]
+    arguments += ["--turntable-views", "2", "--turntable-size", "32", "--max-samples", "2"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "foreground PSNR" in printed and "next:" in printed
+    folders = sorted((out / "samples").iterdir())
+    assert [folder.name for folder in folders] == ["ring-000001", "ring-000004"]
+    metrics = json.loads((out / "metrics.json").read_text())
+    records = metrics["per_sample"]
+    assert [record["held_out"] for record in records] == ["turntable_000", "turntable_001"]
+    mean = sum(record["scores"]["model"]["psnr"] for record in records) / 2
+    assert metrics["mean"]["model"]["psnr"] == pytest.approx(mean)
+    assert "ring-000004" in (out / "report.html").read_text(encoding="utf-8")
+
+    # What is finished stays as it is; what is missing, and only that, is made again and comes out the same.
+    kept, lost = (sample_folder(out, folder.name) for folder in folders)
+    before = {path.name: path.stat().st_mtime_ns for path in kept.iterdir()}
+    gaussians = (lost / "gaussians.ply").read_bytes()
+    (lost / "sample.json").unlink()
+    assert main(arguments) == 0
+    assert "1 of 2 samples are done already" in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in kept.iterdir()} == before
+    assert (lost / "gaussians.ply").read_bytes() == gaussians
+    assert json.loads((out / "metrics.json").read_text()) == metrics

@@ -1,0 +1,88 @@
+"""GS-LRM as the loop sees it: what it reads, refuses, and how it is judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mouse_facelift.config import from_plain, parse, to_plain
+from mouse_facelift.errors import InputError
+from mouse_facelift.gslrm.step import ViewConfig
+from mouse_facelift.samples.schema import row_from_sample
+from tests.synthetic import blob, ring_sample
+from training.gslrm import PRESETS, GSLRMTask, GSLRMTrainingConfig
+
+DEBUG = PRESETS["debug"]
+TASK = GSLRMTask(DEBUG.model, DEBUG.losses, DEBUG.views)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    return [row_from_sample(ring_sample(blob(seed), seed)) for seed in range(3)]
+
+
+def test_presets_are_complete_but_for_the_paths() -> None:
+    for name, preset in PRESETS.items():
+        given = parse(
+            GSLRMTrainingConfig,
+            ["--preset", name, "--data", "d", "--out", "o"],
+            prog="p",
+            description="",
+            presets=PRESETS,
+        )
+        assert given == replace(preset, data=given.data, out=given.out)
+        assert from_plain(GSLRMTrainingConfig, to_plain(given)) == given
+
+
+def test_collate_keeps_pixels_and_cameras_exactly(rows: list[dict[str, Any]]) -> None:
+    batch = TASK.collate(rows)
+    expected = [ring_sample(blob(seed), seed) for seed in range(3)]
+    assert batch["images"].dtype == torch.uint8 and batch["images"].shape == (3, 4, 32, 32, 4)
+    assert np.array_equal(batch["images"].numpy(), np.stack([sample.images for sample in expected]))
+    w2c = np.stack([[camera.w2c for camera in sample.cameras] for sample in expected]).astype(np.float32)
+    assert np.array_equal(batch["w2c"].numpy(), w2c) and batch["fxfycxcy"].shape == (3, 4, 4)
+
+
+def test_loss_reaches_every_parameter(rows: list[dict[str, Any]]) -> None:
+    torch.manual_seed(0)
+    model = TASK.build_model()
+    loss, scalars = TASK.loss(model, TASK.collate(rows[:2]), torch.Generator().manual_seed(0))
+    loss.backward()
+    assert torch.isfinite(loss) and scalars["loss"] == loss.detach()
+    # DDP waits for the gradient of every parameter.
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_held_out_view_rotates_and_is_not_an_input(rows: list[dict[str, Any]]) -> None:
+    torch.manual_seed(0)
+    model = TASK.build_model().eval()
+    spoilt = dict(rows[0])
+    sample = ring_sample(blob(0))
+    sample.images[1, ..., :3] = 255 - sample.images[1, ..., :3]
+    spoilt["images"] = row_from_sample(sample)["images"]
+    held_out_1, spoilt_1 = (TASK.evaluate(model, [(1, row)])[0] for row in (rows[0], spoilt))
+    held_out_5 = TASK.evaluate(model, [(5, rows[0])])[0]
+    assert held_out_1 == held_out_5 != TASK.evaluate(model, [(2, rows[0])])[0]
+    # View 1 is only compared with: spoiling it changes colours' scores, not the rendered mask's.
+    assert spoilt_1["psnr_foreground"] != held_out_1["psnr_foreground"]
+    assert spoilt_1["mask_iou"] == held_out_1["mask_iou"]
+    assert held_out_1["blank_mask_iou"] == 0.0 and held_out_1["nearest_mask_iou"] > 0.0
+
+
+def test_samples_the_model_cannot_use_are_refused(rows: list[dict[str, Any]]) -> None:
+    TASK.check_sample(rows[0])
+    with pytest.raises(InputError, match="has 4 views, the run asks for 5 inputs"):
+        replace(TASK, views=ViewConfig(num_inputs=5, num_targets=2)).check_sample(rows[0])
+    with pytest.raises(InputError, match="32x32 px, not a multiple of the patch of 12 px"):
+        replace(TASK, model=replace(DEBUG.model, image_size=36, patch_size=12)).check_sample(rows[0])
+
+
+def test_description(rows: list[dict[str, Any]]) -> None:
+    model = TASK.build_model()
+    facts = TASK.describe(model, TASK.collate(rows[:1]))
+    assert facts["tokens"] == 3 * 16 + 2 and facts["gaussians"] == 3 * 32 * 32 + 2
+    assert facts["parameters"] == sum(p.numel() for p in model.parameters())

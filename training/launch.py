@@ -1,0 +1,259 @@
+"""Start a training run: check that it can run, hand it to Ray Train, show it, and leave its model where others look.
+
+RUN/config.yaml, run.json   what was asked for, and with which versions
+RUN/metrics.jsonl           one line per event
+RUN/checkpoint/             the finished model
+RUN/ray/                    Ray Train's checkpoints, for --resume
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import ray
+import ray.data
+from ray.train import CheckpointConfig, DataConfig, FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from mouse_facelift.checkpoints import export_checkpoint, find_checkpoint
+from mouse_facelift.config import CONFIG_FILE, read_yaml, to_plain, write_run_record
+from mouse_facelift.errors import InputError
+from mouse_facelift.plain import from_plain
+from pipelines.session import connect
+from training import loop
+from training.dataset import Split, read_split
+from training.progress import shown
+from training.settings import TrainingConfig
+from training.worker import Assignment, work
+
+RAY_FOLDER = "ray"
+DATA_CPUS = 1.0
+"""CPUs that Ray Data needs beside the workers: its smallest task asks for one."""
+SMALLEST_SHARE = 0.05
+CONTROLLER_RETRIES = 3
+"""Ray Train's own default is to retry a start that cannot succeed for ever."""
+FREE_ON_RESUME = frozenset(
+    {
+        *("data", "out", "num_workers", "cpus_per_worker", "device", "resume", "init_from", "wandb", "max_failures"),
+        *("log_every", "evaluate_every", "evaluate_samples", "checkpoint_every", "keep_checkpoints"),
+    }
+)
+"""Settings that a resumed run may change; all others decide what is learned."""
+
+
+class LaunchedTask(loop.Task, Protocol):
+    """A task as the launcher needs it: it also knows its columns and what samples it can learn from."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the dataset that `collate` reads, `sample_id` among them."""
+        ...
+
+    def check_sample(self, row: loop.Row) -> None:
+        """Raise `InputError` if the model cannot be trained on samples like this one."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished run."""
+
+    checkpoint: Path
+    """Folder of the trained model."""
+    metrics: dict[str, float]
+    """Held-out scores of the trained model."""
+    steps: int
+    seconds: float
+    """Wall time of this launch."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What Ray is asked for."""
+
+    cpus_per_worker: float
+    use_gpu: bool
+
+
+def launch(task: LaunchedTask, config: TrainingConfig, verb: str) -> TrainingResult:
+    """Run a training from preflight to the exported model.
+
+    Raises:
+        InputError: anything in the configuration, the dataset or the cluster that cannot work, before work starts;
+            or a run that diverged.
+    """
+    began = time.monotonic()
+    # Ray changes the workers' current folder.
+    config = dataclasses.replace(
+        config,
+        data=config.data if "://" in config.data else str(Path(config.data).absolute()),
+        out=config.out.absolute(),
+        init_from=None if config.init_from is None else find_checkpoint(config.init_from.absolute()),
+    )
+    check_run_folder(config)
+    train_split, held_out = Split.find(config.data, "train"), Split.find(config.data, "val")
+    task.check_sample(train_split.first_row())
+    feed = choose_feed(config, train_split)
+    connect()
+    resources = plan_resources(config, feed, ray.cluster_resources())
+    config.out.mkdir(parents=True, exist_ok=True)
+    if not config.resume:
+        write_run_record(config.out, verb, config)
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={"assignment": Assignment(task, config, feed, held_out.rows > 0)},
+        torch_config=TorchConfig(backend="nccl" if resources.use_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=config.num_workers,
+            use_gpu=resources.use_gpu,
+            resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if resources.use_gpu else {}),
+        ),
+        run_config=RunConfig(
+            name=RAY_FOLDER,
+            storage_path=str(config.out),
+            failure_config=FailureConfig(max_failures=config.max_failures, controller_failure_limit=CONTROLLER_RETRIES),
+            checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
+        ),
+        datasets=_datasets(task, config, feed, train_split, held_out),
+        # In memory every worker sees all rows and takes its share of each batch; only a stream is split.
+        dataset_config=DataConfig(datasets_to_split=["train"] if feed == "stream" else []),
+    )
+    with shown(config, task.verdict):
+        result = _fit(trainer)
+    if result.checkpoint is None:
+        raise RuntimeError(f"{config.out}: the run ended without a checkpoint")
+    with result.checkpoint.as_directory() as folder:
+        exported = export_checkpoint(Path(folder), config.out)
+    metrics = {name: float(value) for name, value in (result.metrics or {}).items() if name != "step"}
+    return TrainingResult(exported, metrics, config.steps, time.monotonic() - began)
+
+
+def check_run_folder(config: TrainingConfig) -> None:
+    """Refuse to mix runs: a new run needs a new folder, a resumed one the folder of the same run.
+
+    Raises:
+        InputError: a folder that holds a run (without `resume`), none to resume, or settings that differ from its own.
+    """
+    file = config.out / CONFIG_FILE
+    if not config.resume:
+        if file.exists() or (config.out / RAY_FOLDER).exists():
+            raise InputError(
+                f"{config.out} already holds a training run; continue it with --resume or choose another --out"
+            )
+        return
+    if not file.exists():
+        raise InputError(f"{config.out}: there is no run to resume ({CONFIG_FILE} is missing); start without --resume")
+    stored = to_plain(from_plain(type(config), read_yaml(file), source=str(file)))
+    for key, value in to_plain(config).items():
+        if key not in FREE_ON_RESUME and stored[key] != value:
+            raise InputError(
+                f"{file}: the run was started with another '{key}' than is given now; "
+                f"resume it with --config {file} --resume, or start a new run with --init-from"
+            )
+
+
+def choose_feed(config: TrainingConfig, split: Split) -> Literal["memory", "stream"]:
+    """Keep the training split in memory where it fits.
+
+    Raises:
+        InputError: a stream without a full batch for every worker.
+    """
+    if config.feed.mode != "stream" and (config.feed.mode == "memory" or split.bytes <= config.feed.memory_gib * 2**30):
+        return "memory"
+    if split.rows < config.batch_size:
+        raise InputError(
+            f"{config.data}: split=train has {split.rows} samples, a streamed batch needs {config.batch_size}; "
+            "use --feed.mode memory or a smaller --batch-size"
+        )
+    return "stream"
+
+
+def plan_resources(config: TrainingConfig, feed: str, cluster: Mapping[str, float]) -> Resources:
+    """What each worker gets, so that Ray Data can still run.
+
+    Workers that hold every CPU leave none to Ray Data's tasks, and Ray then waits for ever without an error. Samples
+    kept in memory are read before the workers start and need no task afterwards.
+
+    Args:
+        config: workers, and what was asked for each.
+        feed: "memory" or "stream".
+        cluster: `ray.cluster_resources()`.
+
+    Raises:
+        InputError: the cluster cannot hold the workers and Ray Data; the message shows the sum.
+    """
+    cpus, gpus, workers = cluster.get("CPU", 0.0), int(cluster.get("GPU", 0)), config.num_workers
+    use_gpu = config.device == "cuda" or (config.device == "auto" and gpus > 0)
+    if use_gpu and gpus < workers:
+        raise InputError(f"{workers} workers need {workers} GPUs, Ray has {gpus}; use --num-workers {max(gpus, 1)}")
+    reserved = DATA_CPUS if feed == "stream" else 0.0
+    share = config.cpus_per_worker
+    if share is None:
+        # A whole CPU at most: more would be bookkeeping only, and keep other jobs out.
+        spare = max(cpus - max(reserved, DATA_CPUS if cpus > DATA_CPUS else 0.0), 0.0)
+        share = min(1.0, int(spare / workers * 100) / 100)
+    if share < SMALLEST_SHARE or share * workers + reserved > cpus:
+        raise InputError(
+            f"{workers} workers x {share:g} CPU + {reserved:g} CPU for Ray Data = {share * workers + reserved:g} CPU, "
+            f"Ray has {cpus:g}; use fewer --num-workers or a smaller --cpus-per-worker"
+            + (" (or --feed.mode memory, which needs none for Ray Data)" if reserved else "")
+        )
+    return Resources(share, use_gpu)
+
+
+def _datasets(
+    task: LaunchedTask, config: TrainingConfig, feed: str, train_split: Split, held_out: Split
+) -> dict[str, Any]:
+    """Ray Data over both splits. What is small enough is read now, once, into Ray's object store."""
+    ids = held_out.spread_ids(config.evaluate_samples)
+    val = read_split(held_out, None, ids=ids).materialize()
+    if feed == "memory":
+        return {"train": read_split(train_split, task.columns).materialize(), "val": val}
+    stream = read_split(train_split, task.columns, shuffle_seed=config.seed, shuffle_rows=config.feed.shuffle_rows)
+    return {"train": stream, "val": val}
+
+
+def _fit(trainer: TorchTrainer) -> Result:
+    with _interruptible():
+        try:
+            return trainer.fit()
+        except TrainingFailedError as error:
+            original = input_error_of(error)
+            if original is None:
+                raise
+            raise original from error
+
+
+def input_error_of(error: TrainingFailedError) -> InputError | None:
+    """The `InputError` inside a failed run, if that is why it failed: raised by a worker or on the way to one."""
+    failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
+    for failure in failures:
+        # Ray Train wraps a worker's exception with its traceback, Ray's core one that crossed a task.
+        for candidate in (failure, getattr(failure, "_base_exc", None), getattr(failure, "cause", None)):
+            if isinstance(candidate, InputError):
+                return candidate
+    return None
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C during a fit stops the workers cleanly and then is Ctrl-C again.
+
+    Ray Train installs its own handler, aborts the run and leaves with status 0, which a script would take for success.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as leave:
+        raise KeyboardInterrupt from leave
+    finally:
+        # Only the main thread may, and only there has Ray Train installed its handler.
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,138 @@
+"""What runs on every Ray Train worker: it gives the loop its place in the world, its samples and its reporter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numba
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed
+from ray.data import DataIterator
+
+from training.data import RowTable, memory_batches, prefetched, stream_batches
+from training.loop import Task, Tensors, World, train
+from training.metrics_log import METRICS_FILE, MetricsLog
+from training.settings import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """All that a worker is told."""
+
+    task: Task
+    config: TrainingConfig
+    feed: Literal["memory", "stream"]
+    has_held_out: bool
+
+
+def work(settings: dict[str, Any]) -> dict[str, float]:
+    """The function Ray Train starts on every worker; `settings["assignment"]` is an `Assignment`."""
+    assignment: Assignment = settings["assignment"]
+    task, config = assignment.task, assignment.config
+    context = ray.train.get_context()
+    use_threads(context.get_local_world_size())
+    held_out = RowTable(_shard("val")) if assignment.has_held_out else []
+    world = World(
+        rank=context.get_world_rank(),
+        size=context.get_world_size(),
+        device=_device(),
+        gather=_gather,
+        wrap=ray.train.torch.prepare_model,
+    )
+    checkpoint = ray.train.get_checkpoint()
+    with contextlib.ExitStack() as stack:
+        resume_from = None if checkpoint is None else Path(stack.enter_context(checkpoint.as_directory()))
+        reporter = RayReporter(config.out / METRICS_FILE, world.rank)
+        if world.rank == 0:
+            reporter.metrics_log.rewind(_step_of(resume_from))
+        return train(task, config, _batches(assignment, world), held_out, reporter, world, resume_from)
+
+
+def use_threads(workers_here: int) -> int:
+    """Share this machine's cores between its workers; returns each one's number of threads.
+
+    Ray's fractional CPUs are bookkeeping, not limits: left alone, torch and numba would start a thread per core in
+    every worker.
+    """
+    threads = max(1, (os.cpu_count() or 1) // workers_here)
+    torch.set_num_threads(threads)
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    return threads
+
+
+class RayReporter:
+    """Log lines go straight to the run's folder, checkpoints through Ray Train, which keeps and prunes them."""
+
+    def __init__(self, path: Path, rank: int) -> None:
+        self.metrics_log = MetricsLog(path)
+        self.rank = rank
+
+    def log(self, entry: dict[str, Any]) -> None:
+        self.metrics_log.append(entry)
+
+    def checkpoint(self, metrics: dict[str, float], write: Callable[[Path], None]) -> None:
+        if self.rank != 0:
+            ray.train.report(metrics)
+            return
+        with tempfile.TemporaryDirectory(prefix="mouse-facelift-checkpoint-") as folder:
+            write(Path(folder))
+            # Synchronous: when `report` returns the checkpoint is in storage, and the folder may go.
+            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _batches(assignment: Assignment, world: World) -> Callable[[int], Iterator[Tensors]]:
+    task, config = assignment.task, assignment.config
+    shard = _shard("train")
+    if assignment.feed == "stream":
+        share = config.batch_size // world.size
+        return lambda start: stream_batches(shard, task.collate, share=share, prefetch=config.feed.prefetch)
+    rows = RowTable(shard)
+
+    def batches(start: int) -> Iterator[Tensors]:
+        endless = memory_batches(
+            rows,
+            task.collate,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            rank=world.rank,
+            world_size=world.size,
+            start=start,
+        )
+        return prefetched(endless, config.feed.prefetch)
+
+    return batches
+
+
+def _shard(name: str) -> DataIterator:
+    shard = ray.train.get_dataset_shard(name)
+    assert shard is not None, f"the launcher hands over a dataset named {name}"
+    return shard
+
+
+def _device() -> torch.device:
+    device = ray.train.torch.get_device()
+    return device[0] if isinstance(device, list) else device
+
+
+def _gather(items: list[Any]) -> list[Any]:
+    if not torch.distributed.is_initialized():
+        return items
+    parts: list[list[Any]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
+
+
+def _step_of(checkpoint: Path | None) -> int:
+    if checkpoint is None:
+        return -1
+    from mouse_facelift.checkpoints import read_metrics
+
+    return int(read_metrics(checkpoint)["step"])
