@@ -40,7 +40,7 @@ from mouse_facelift.gaussians.turntable import TurntableConfig
 from mouse_facelift.gslrm.step import Background, ViewConfig
 from mouse_facelift.samples.dataset import Dataset, open_dataset
 from mouse_facelift.samples.schema import sample_from_row
-from mouse_facelift.storage import Store
+from mouse_facelift.storage import Store, inside
 from pipelines.session import connect
 from training.dataset import Split, read_split
 from training.launch import DATA_CPUS
@@ -157,7 +157,7 @@ def is_done(config: ReconstructConfig, job: Job) -> bool:
 
 def sample_folder(out: Path, sample_id: str) -> Path:
     """Where a sample's files lie."""
-    return out / "samples" / sample_id
+    return out / "samples" / inside(sample_id)
 
 
 class Reconstructor:

@@ -26,7 +26,7 @@ Collate = Callable[[Sequence[Row]], Tensors]
 Item = TypeVar("Item")
 
 
-def rows_of_step(step: int, rows: int, batch_size: int, seed: int) -> Int[np.ndarray, batch]:
+def rows_of_step(step: int, rows: int, batch_size: int, seed: int) -> Int[np.ndarray, "batch"]:
     """Indices of the samples of one global batch.
 
     Epochs are permutations of all samples, laid end to end without gap or remainder and cut into batches: every

@@ -15,6 +15,17 @@ from pyarrow import fs
 from mouse_facelift.errors import InputError
 
 
+def inside(name: str) -> str:
+    """``name`` itself, if it stays inside the folder it is put in; names can come from files nobody checked.
+
+    Raises:
+        InputError: an empty or absolute name, or one with "..".
+    """
+    if not name or name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/"):
+        raise InputError(f"the name {name!r} would leave its folder; rename what it comes from")
+    return name
+
+
 @dataclass(frozen=True)
 class Store:
     """A root folder on a file system, with writes that are never seen half done.
@@ -35,8 +46,8 @@ class Store:
         return f"{self.uri}/{name}" if name else self.uri
 
     def exists(self, name: str) -> bool:
-        system, root = self._open()
-        return system.get_file_info(posixpath.join(root, name)).type != fs.FileType.NotFound
+        system, path = self._locate(name)
+        return system.get_file_info(path).type != fs.FileType.NotFound
 
     def list(self, folder: str = "", suffix: str = "") -> list[str]:
         """Names (relative to the store) of all files below ``folder``, sorted."""
@@ -48,17 +59,16 @@ class Store:
 
     def read(self, name: str) -> bytes:
         """A file's bytes; a missing file is an :class:`InputError`."""
-        system, root = self._open()
+        system, path = self._locate(name)
         try:
-            with system.open_input_stream(posixpath.join(root, name)) as stream:
+            with system.open_input_stream(path) as stream:
                 return stream.read()
         except FileNotFoundError as error:
             raise InputError(f"{self.path(name)} does not exist") from error
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole or not at all: temporary name and rename locally, a single PUT on object stores."""
-        system, root = self._open()
-        target = posixpath.join(root, name)
+        system, target = self._locate(name)
         local = isinstance(system, fs.LocalFileSystem)
         if local:
             system.create_dir(posixpath.dirname(target), recursive=True)
@@ -84,9 +94,14 @@ class Store:
 
     def delete(self, folder: str) -> None:
         """Remove a folder of the store and all it holds."""
-        system, root = self._open()
+        system, path = self._locate(folder)
         with contextlib.suppress(FileNotFoundError):
-            system.delete_dir(posixpath.join(root, folder))
+            system.delete_dir(path)
+
+    def _locate(self, name: str) -> tuple[fs.FileSystem, str]:
+        """The file system, and a file's path on it; a name that leaves the store is refused."""
+        system, root = self._open()
+        return system, posixpath.join(root, inside(name))
 
     def _open(self) -> tuple[fs.FileSystem, str]:
         try:

@@ -33,3 +33,12 @@ def test_bad_places_are_one_clear_line(tmp_path):
         Store.at(tmp_path).read("absent")
     with pytest.raises(InputError, match="cannot open"):
         Store.at("nonsense://bucket").exists("x")
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "..\\x"])
+def test_names_stay_inside_the_store(tmp_path, name):
+    store = Store.at(tmp_path / "store")
+    for use in (store.read, store.exists, store.delete, lambda n: store.write(n, b"")):
+        with pytest.raises(InputError, match="leave its folder"):
+            use(name)
+    assert not list(tmp_path.rglob("*"))

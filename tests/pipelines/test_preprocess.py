@@ -41,6 +41,7 @@ def config(recording: Path, out: Path) -> PreprocessConfig:
         capture=(str(recording),),
         out=str(out),
         image_size=96,
+        zoom=3.0,
         unit_frames=4,
         split=SplitConfig(val_fraction=0.25, gap_s=0.05),
     )
@@ -115,7 +116,18 @@ def test_a_stopped_run_goes_on_to_the_same_rows(dataset, recording, tmp_path, mo
 def test_kill_nine_then_the_same_command_completes(dataset, recording, tmp_path):
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "pipelines.preprocess", "--capture", str(recording), "--out", str(out)]
-    command += ["--image-size", "96", "--unit-frames", "4", "--split.val-fraction", "0.25", "--split.gap-s", "0.05"]
+    command += [
+        "--image-size",
+        "96",
+        "--zoom",
+        "3.0",
+        "--unit-frames",
+        "4",
+        "--split.val-fraction",
+        "0.25",
+        "--split.gap-s",
+        "0.05",
+    ]
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120

@@ -1,8 +1,8 @@
 """What a GS-LRM is made of: every size and every constant of the model, stated once.
 
 The defaults are the values FaceLift published (stages 2 and 3), so that its checkpoints load into `GSLRMConfig()`.
-`opacity_base`, `colour_base`, `depth_base` and `scale_unit` are choices FaceLift does not have. They change no parameter's shape,
-only where training starts from, and they are what lets a small model learn from scratch in minutes.
+`opacity_base`, `colour_base`, `depth_base` and `scale_unit` are choices FaceLift does not have. They change no
+parameter's shape, only where training starts from, and they are what lets a small model learn from scratch in minutes.
 """
 
 from __future__ import annotations
