@@ -66,7 +66,7 @@ class PreprocessConfig(FrameSelection):
     source: Literal["real", "rendered"] = "real"
     """What the recordings are; kept in every row."""
     decoder: Decoder = "auto"
-    """Video decoder; auto is decord, with OpenCV where that fails."""
+    """Video decoder; auto is OpenCV, with decord where that fails."""
     split: SplitConfig = field(default_factory=SplitConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
     centre: CentreConfig = field(default_factory=CentreConfig)

@@ -46,7 +46,8 @@ def find_similarity(
     centres = _smoothed(captures, units, surveys, config)
     if not any(centres.values()):
         errors = {s.error for survey in surveys for s in survey if s.error}
-        raise InputError(f"no frame can be used: {'; '.join(sorted(errors)[:3])}")
+        where = ", ".join(str(capture.path) for capture in captures)
+        raise InputError(f"{where}: no frame can be used: {'; '.join(sorted(errors)[:3])}")
     distances = [
         np.linalg.norm(view.camera.centre - centre)
         for unit in units

@@ -142,22 +142,22 @@ def test_a_damaged_frame_is_an_error_and_never_a_neighbour(numbered: Path, tmp_p
         for number, image in read_frames(path, range(COUNT), decoder):
             assert _number(image) == number
             read.append(number)
-    # decord decodes ahead and may give up some frames early; "auto" then gets those from OpenCV.
+    # decord decodes ahead and may give up some frames early; "auto" goes as far as OpenCV does.
     assert (0 if decoder == "decord" else 20) < len(read) < 60
     assert f"frame {len(read)} " in str(caught.value)
 
 
 def test_another_decoder_goes_on_where_one_fails(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, positions = video._read_decord, []
+    real, positions = video._read_opencv, []
 
     def fails_at_ten(path: Path, index: video._Index, wanted: Sequence[int]):
         for number, image in zip(wanted, real(path, index, wanted), strict=True):
             if number == 10:
-                raise video._DecodeError("decord stops at it")
+                raise video._DecodeError("OpenCV stops at it")
             positions.append(number)
             yield image
 
-    monkeypatch.setattr(video, "_read_decord", fails_at_ten)
+    monkeypatch.setattr(video, "_read_opencv", fails_at_ten)
     assert [_number(image) for _, image in read_frames(numbered, range(0, 40, 2))] == list(range(0, 40, 2))
     assert positions == [0, 2, 4, 6, 8]
 

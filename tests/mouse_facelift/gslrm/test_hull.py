@@ -67,7 +67,8 @@ def test_view_order_does_not_matter(scene: Scene) -> None:
 def test_a_model_that_starts_on_the_hull_does_so_and_asks_for_masks(scene: Scene) -> None:
     masks, w2c, fxfycxcy, rays = scene
     model = GSLRM(GSLRMConfig(image_size=SIZE, width=64, layers=1, depth_base="hull", depth_range=0.3))
-    torch.nn.init.zeros_(model.pixel_gaussian_decoder[1].weight)
+    for weight in model.pixel_gaussian_decoder[1].parameters():
+        torch.nn.init.zeros_(weight)
     images = torch.cat([torch.rand(1, 12, 3, SIZE, SIZE), masks[:, :, None]], dim=2)
     gaussians = model(images, w2c, fxfycxcy)
     surface = hull_surface(masks, rays, w2c, fxfycxcy).points
