@@ -60,13 +60,21 @@ def triangulate(
     return Triangulation(point, _misses(point, origins, directions), used)
 
 
+@dataclass(frozen=True)
+class Centre:
+    """The animal's centre in one frame, world units; ``disagreement`` is the worst view's miss over its size."""
+
+    point: Float[np.ndarray, "3"]
+    disagreement: float
+
+
 def frame_centre(
     masks: Sequence[Bool[np.ndarray, "h w"]],
     centroids: Float[np.ndarray, "v 2"],
     cameras: Sequence[Camera],
     config: CentreConfig,
-) -> Float[np.ndarray, "3"] | None:
-    """The 3-D centre of one frame, world units; None when fewer than two views see the animal.
+) -> Centre | None:
+    """The 3-D centre of one frame; None when fewer than two views see the animal.
 
     The hull's centroid is used where a hull exists; silhouettes that contradict each other everywhere leave the
     triangulated point, and the gate will say so.
@@ -88,7 +96,7 @@ def frame_centre(
         half_width,
         config.hull_resolution,
     )
-    return inside.mean(axis=0) if len(inside) else found.point
+    return Centre(inside.mean(axis=0) if len(inside) else found.point, float(found.misses.max() / half_width))
 
 
 def smooth_centres(

@@ -22,6 +22,10 @@ from mouse_facelift.samples.units import Unit
 # Pixels left free between the animal and the image border by ``--zoom fit``, at 512 px.
 _FIT_MARGIN = 8 / 512
 
+# A frame whose silhouettes miss each other by more than this share of the animal's size shows something else in one of
+# them; the gate will refuse it, and until then it must not decide how large the animal is.
+_DISAGREEMENT = 0.5
+
 Zoom = float | Literal["fit"]
 
 
@@ -56,15 +60,19 @@ def find_similarity(
     ]
     scale = FACELIFT_RADIUS / float(np.mean(distances))
     if zoom == "fit":
-        zoom = min(
+        zooms = [
             _largest_zoom(view.camera, outline, centre)
             for unit, survey in zip(units, surveys, strict=True)
             for frame in survey
-            if (centre := centres[unit.name].get(frame.frame)) is not None
+            if (centre := centres[unit.name].get(frame.frame)) is not None and frame.disagreement < _DISAGREEMENT
             for view, outline in zip(captures[unit.capture].views, frame.outlines, strict=True)
-        )
+        ]
+        if not zooms:
+            raise InputError(
+                "zoom fit: in no frame do the silhouettes agree on one animal; check masks and calibration"
+            )
         # Three decimals, rounded down: still clips nothing, and reads well in a manifest.
-        zoom = math.floor(zoom * 1000) / 1000
+        zoom = math.floor(min(zooms) * 1000) / 1000
     elif zoom <= 0:
         raise InputError(f"zoom must be positive or 'fit', not {zoom}")
     return Similarity(scale, float(zoom), centres)

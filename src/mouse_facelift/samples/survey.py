@@ -28,6 +28,7 @@ SURVEY_SCHEMA = pa.schema(
         pa.field("error", pa.string()),
         pa.field("unreadable", pa.bool_()),
         pa.field("centre", pa.list_(pa.float64())),
+        pa.field("disagreement", pa.float64()),
         pa.field("outline", pa.list_(pa.list_(pa.float32()))),
         pa.field("mask", pa.list_(pa.binary())),
     ]
@@ -42,6 +43,7 @@ class FrameSurvey:
         error: Why the frame cannot be used, or None. Nothing else is set then.
         unreadable: The error is a file that could not be decoded, not a missing animal.
         centre: 3-D centre in world units.
+        disagreement: How far the worst view's silhouette misses that centre, relative to the animal's size.
         outlines: Per view, the convex outline of the silhouette in pixels.
         masks: Per view, the packed silhouette (see :func:`unpack_mask`).
     """
@@ -50,6 +52,7 @@ class FrameSurvey:
     error: str | None = None
     unreadable: bool = False
     centre: Float[np.ndarray, "3"] | None = None
+    disagreement: float = 0.0
     outlines: tuple[Float[np.ndarray, "n 2"], ...] = ()
     masks: tuple[bytes, ...] = ()
 
@@ -100,10 +103,11 @@ def _survey_frame(
     if empty:
         return FrameSurvey(frame, error=f"no animal in the mask of view {', '.join(empty)}")
     centre = frame_centre(masks, np.stack([_centroid(m) for m in masks]), cameras, config)
-    if centre is None or min(camera.depth(centre) for camera in cameras) <= 0:
+    if centre is None or min(camera.depth(centre.point) for camera in cameras) <= 0:
         return FrameSurvey(frame, error="the silhouettes meet nowhere in front of the cameras")
     outlines = tuple(_outline(mask) for mask in masks)
-    return FrameSurvey(frame, centre=centre, outlines=outlines, masks=tuple(pack_mask(m) for m in masks))
+    packed = tuple(pack_mask(mask) for mask in masks)
+    return FrameSurvey(frame, centre=centre.point, disagreement=centre.disagreement, outlines=outlines, masks=packed)
 
 
 def _centroid(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "2"]:
@@ -143,6 +147,7 @@ def table_from_surveys(surveys: Sequence[FrameSurvey]) -> pa.Table:
             "error": s.error,
             "unreadable": s.unreadable,
             "centre": s.centre,
+            "disagreement": s.disagreement,
             "outline": [o.reshape(-1) for o in s.outlines],
             "mask": list(s.masks),
         }
@@ -159,6 +164,7 @@ def surveys_from_table(table: pa.Table) -> list[FrameSurvey]:
             row["error"],
             row["unreadable"],
             None if row["centre"] is None else np.array(row["centre"]),
+            row["disagreement"],
             tuple(np.array(o, dtype=np.float64).reshape(-1, 2) for o in row["outline"]),
             tuple(row["mask"]),
         )

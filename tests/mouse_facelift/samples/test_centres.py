@@ -33,7 +33,18 @@ def test_centre_of_a_ball_is_found_in_3d(ring, ball, distortion):
     masks = [ball(c, POINT, 18.0) for c in cameras]
     centroids = np.stack([np.argwhere(m).mean(axis=0)[::-1] + 0.5 for m in masks])
     centre = frame_centre(masks, centroids, cameras, CentreConfig())
-    assert centre is not None and np.linalg.norm(centre - POINT) < 1.0
+    assert centre is not None and np.linalg.norm(centre.point - POINT) < 1.0
+    assert centre.disagreement < 0.1
+
+
+def test_a_view_that_shows_something_else_is_noticed(ring, ball):
+    cameras = ring(6)
+    masks = [ball(c, POINT, 18.0) for c in cameras]
+    masks[2] = ball(cameras[2], POINT + [0.0, 0.0, 60.0], 18.0)
+    centroids = np.stack([np.argwhere(m).mean(axis=0)[::-1] + 0.5 for m in masks])
+    centre = frame_centre(masks, centroids, cameras, CentreConfig())
+    assert centre is not None and centre.disagreement > 1
+    assert np.linalg.norm(centre.point - POINT) < 1.5
 
 
 def test_a_single_view_gives_no_centre(ring, ball):
