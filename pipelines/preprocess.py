@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,32 +18,33 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import ray.data
-from tqdm import tqdm
 
-from mouse_facelift.capture.capture import Capture, open_capture
+from mouse_facelift.capture.capture import Axis, Capture, open_capture
+from mouse_facelift.capture.fetch import local_recording
 from mouse_facelift.capture.masks import MaskConfig, estimate_background
+from mouse_facelift.capture.sync import SyncConfig
 from mouse_facelift.capture.video import Decoder
 from mouse_facelift.cli import run_verb
-from mouse_facelift.config import parse, to_plain, write_run_record
+from mouse_facelift.config import parse, to_plain
 from mouse_facelift.errors import InputError
 from mouse_facelift.evaluation.images import encode_png
 from mouse_facelift.evaluation.sample_sheet import sample_sheet
 from mouse_facelift.samples.centres import CentreConfig
+from mouse_facelift.samples.cleaning import CleaningConfig
 from mouse_facelift.samples.dataset import MANIFEST, REJECTED, describe_capture, finish_dataset, open_dataset
 from mouse_facelift.samples.gate import GateConfig
 from mouse_facelift.samples.schema import decode_image
 from mouse_facelift.samples.shards import ViewFormat, make_unit
-from mouse_facelift.samples.similarity import Zoom, find_similarity
+from mouse_facelift.samples.similarity import WorldScale, Zoom, find_similarity, jumps_by_capture
 from mouse_facelift.samples.splits import SplitConfig
 from mouse_facelift.samples.survey import survey_frames, surveys_from_table, table_from_surveys
-from mouse_facelift.samples.units import FrameSelection, Unit, plan_units
+from mouse_facelift.samples.track import HULL, find_track
+from mouse_facelift.samples.units import FrameSelection, Unit, describe_plan, plan_units
+from mouse_facelift.samples.verdict import VerdictConfig, describe_verdict
 from mouse_facelift.storage import Store
 from pipelines.session import connect
+from pipelines.units_of_work import WORK, claim, finished_dataset, map_with_progress
 
-# Everything a run needs only while it runs; names that start with "_" are invisible to Parquet readers.
-_WORK = "_work"
-_RUN = f"{_WORK}/run.json"
 CONTACT_SHEET = "contact_sheet.png"
 
 
@@ -53,11 +53,18 @@ class PreprocessConfig(FrameSelection):
     """Settings of `preprocess`."""
 
     capture: tuple[str, ...]
-    """Recordings: folders in the MAMMAL or DANNCE layout."""
+    """Recordings: folders in the MAMMAL or DANNCE layout, or URIs of such (copied once to every machine that works)."""
     out: str
     """Where the dataset goes: a folder or a URI that pyarrow opens."""
+    views: tuple[str, ...] = ()
+    """Use only these cameras, by name; all of them when empty."""
+    up: Axis = "z"
+    """The axis of the calibration's world that points up; the dataset's world is turned so that it is z."""
     image_size: int = 512
     """Side of the written square views, in pixels."""
+    world_scale: WorldScale = "auto"
+    """Normalised units per millimetre; auto puts the cameras' mean distance at FaceLift's 2.7. Give a dataset's own
+    scale to make another that fits it."""
     zoom: Zoom = 1.0
     """Focal length of every view relative to FaceLift's (field of view 50 degrees); 'fit' for the largest that clips
     nothing."""
@@ -67,10 +74,13 @@ class PreprocessConfig(FrameSelection):
     """What the recordings are; kept in every row."""
     decoder: Decoder = "auto"
     """Video decoder; auto is OpenCV, with decord where that fails."""
+    sync: SyncConfig = field(default_factory=SyncConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
+    cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     centre: CentreConfig = field(default_factory=CentreConfig)
     gate: GateConfig = field(default_factory=GateConfig)
+    verdict: VerdictConfig = field(default_factory=VerdictConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,6 +88,8 @@ class PreprocessConfig(FrameSelection):
             raise InputError("name at least one recording with --capture")
         if self.image_size < 16 or self.unit_frames < 1:
             raise InputError(f"image-size ({self.image_size}) must be at least 16 and unit-frames at least 1")
+        if self.centre.source != HULL and self.up != "z":
+            raise InputError("--centre.source is in the calibration's world, which --up turns; give only one of them")
 
 
 @dataclass(frozen=True)
@@ -89,26 +101,33 @@ class _Job:
     units: tuple[Unit, ...]
     store: Store
 
+    def recording(self, number: int) -> Capture:
+        """A recording whose files lie on this machine; one that was given by URI is copied now, unless it has been."""
+        local_recording(self.config.capture[number])
+        return self.captures[number]
+
 
 def preprocess(config: PreprocessConfig) -> dict[str, Any]:
     """Run the pipeline; returns the dataset's manifest. See the module docstring for what a repeated run does."""
-    captures = tuple(open_capture(path) for path in config.capture)
+    captures = tuple(_open(path, config) for path in config.capture)
     names = [capture.name for capture in captures]
     if len(set(names)) < len(names):
         raise InputError(f"two recordings have the same name ({', '.join(names)}): rename their folders")
     store = Store.at(config.out)
     identity = _identity(config, captures)
     if store.exists(MANIFEST):
-        return _finished(store, identity)
-    _claim(store, identity, config)
+        return finished_dataset(store, identity)
+    # The plan comes first: a rule that does not fit the recordings must not leave a half-claimed folder.
     units, gap_frames = plan_units(captures, config, config.split, config.unit_frames)
+    splits = describe_plan(captures, units, config.split)
+    claim(store, identity, "preprocess", config)
     job = _Job(config, captures, tuple(units), store)
     _announce(job, gap_frames)
     connect()
     backgrounds = _find_backgrounds(job)
     _run_units("survey", job, _survey_name, partial(_survey, job, backgrounds))
     surveys = [_load_survey(job, unit) for unit in units]
-    similarity = find_similarity(captures, units, surveys, config.zoom, config.centre)
+    similarity = find_similarity(captures, units, surveys, config.zoom, config.world_scale, config.centre)
     form = ViewFormat(config.image_size, similarity.scale, similarity.zoom)
     _run_units("write", job, _marker_name, partial(_write, job, form, similarity.centres))
     rejected = pa.concat_tables([store.read_table(_marker_name(unit)) for unit in units])
@@ -120,10 +139,21 @@ def preprocess(config: PreprocessConfig) -> dict[str, Any]:
         identity,
         {"scale": similarity.scale, "zoom": similarity.zoom},
         gap_frames,
+        splits,
+        config.verdict,
+        jumps_by_capture(captures, units, surveys, config.centre),
     )
     _write_contact_sheet(store)
-    store.delete(_WORK)
+    store.delete(WORK)
     return manifest
+
+
+def _open(path: str, config: PreprocessConfig) -> Capture:
+    """A recording as the run sees it: in step, from the chosen cameras, upright."""
+    capture = open_capture(path, config.sync)
+    if config.views:
+        capture = capture.with_views(config.views)
+    return capture.turned(config.up)
 
 
 def _identity(config: PreprocessConfig, captures: Sequence[Capture]) -> dict[str, Any]:
@@ -132,34 +162,19 @@ def _identity(config: PreprocessConfig, captures: Sequence[Capture]) -> dict[str
     recordings = []
     for capture in captures:
         videos = [v for view in capture.views for v in (view.video, view.mask_video) if v]
+        masks = [f for view in capture.views if view.mask_images for f in sorted(view.mask_images.glob("*.png"))]
+        track = find_track(config.centre.source, capture.path, capture.frame_count)
         described = json.dumps(describe_capture(capture), sort_keys=True).encode()
         recordings.append(
             {
                 "name": capture.name,
                 "calibration": hashlib.sha256(described).hexdigest(),
                 "video_bytes": [Path(v).stat().st_size for v in videos],
+                "mask_image_bytes": sum(f.stat().st_size for f in masks),
+                "centres": None if track is None else hashlib.sha256(track.tobytes()).hexdigest(),
             }
         )
     return {"settings": settings, "recordings": recordings}
-
-
-def _finished(store: Store, identity: dict[str, Any]) -> dict[str, Any]:
-    manifest = open_dataset(store.uri).manifest
-    if manifest["config"] != identity:
-        raise InputError(f"{store.uri} holds a dataset made with other settings or recordings; choose another --out")
-    return manifest
-
-
-def _claim(store: Store, identity: dict[str, Any], config: PreprocessConfig) -> None:
-    """Begin a run, or go on with one that was stopped; a folder that holds anything else is left alone."""
-    if store.exists(_RUN):
-        if json.loads(store.read(_RUN)) != identity:
-            raise InputError(f"{store.uri} holds an unfinished run with other settings; choose another --out")
-        return
-    if store.list():
-        raise InputError(f"{store.uri} is not empty and holds no dataset; choose another --out")
-    write_run_record(store.uri, "preprocess", config)
-    store.write(_RUN, json.dumps(identity).encode())
 
 
 def _announce(job: _Job, gap_frames: int) -> None:
@@ -174,23 +189,24 @@ def _announce(job: _Job, gap_frames: int) -> None:
 def _find_backgrounds(job: _Job) -> dict[str, dict[str, np.ndarray]]:
     """Median backgrounds of views that come without masks, by capture and view; kept as PNG while the run lasts."""
     wanted = [
-        (capture.name, view.name, view.video)
-        for capture in job.captures
+        (capture.name, view.name, view.video, number)
+        for number, capture in enumerate(job.captures)
         for view in capture.views
-        if view.mask_video is None
+        if not view.has_masks
     ]
     missing = [w for w in wanted if not job.store.exists(_background_name(*w[:2]))]
 
     def find(row: dict[str, Any]) -> dict[str, Any]:
-        capture, view, video = missing[row["item"]]
+        capture, view, video, number = missing[row["item"]]
+        job.recording(number)
         background = estimate_background(video, job.config.masks, job.config.decoder)
         job.store.write(_background_name(capture, view), encode_png(background))
         return {"count": 1}
 
     if missing:
-        _map_with_progress("backgrounds (no mask videos: masks are estimated)", len(missing), find, len(missing))
+        map_with_progress("backgrounds (no mask videos: masks are estimated)", len(missing), find, len(missing))
     found: dict[str, dict[str, np.ndarray]] = {}
-    for capture, view, _ in wanted:
+    for capture, view, _, _ in wanted:
         image = decode_image(job.store.read(_background_name(capture, view)))
         found.setdefault(capture, {})[view] = image[..., :3]
     return found
@@ -208,28 +224,34 @@ def _write_contact_sheet(store: Store, count: int = 3) -> None:
 
 
 def _background_name(capture: str, view: str) -> str:
-    return f"{_WORK}/background/{capture}-{view}.png"
+    return f"{WORK}/background/{capture}-{view}.png"
 
 
 def _survey_name(unit: Unit) -> str:
-    return f"{_WORK}/survey/{unit.name}.parquet"
+    return f"{WORK}/survey/{unit.name}.parquet"
 
 
 def _marker_name(unit: Unit) -> str:
     """A unit's rejected rows; written last, so that it also marks the unit as finished."""
-    return f"{_WORK}/rejected/{unit.name}.parquet"
+    return f"{WORK}/rejected/{unit.name}.parquet"
 
 
 def _survey(job: _Job, backgrounds: Mapping[str, Mapping[str, np.ndarray]], unit: Unit) -> None:
-    capture, config = job.captures[unit.capture], job.config
+    capture, config = job.recording(unit.capture), job.config
     found = survey_frames(
-        capture, unit.frames, backgrounds.get(capture.name, {}), config.masks, config.centre, config.decoder
+        capture,
+        unit.frames,
+        backgrounds.get(capture.name, {}),
+        config.masks,
+        config.centre,
+        config.decoder,
+        config.cleaning,
     )
     job.store.write_table(_survey_name(unit), table_from_surveys(found))
 
 
 def _write(job: _Job, form: ViewFormat, centres: Mapping[str, Mapping[int, np.ndarray]], unit: Unit) -> None:
-    capture, config = job.captures[unit.capture], job.config
+    capture, config = job.recording(unit.capture), job.config
     survey = _load_survey(job, unit)
     result = make_unit(capture, unit, survey, centres[unit.name], form, config.gate, config.source, config.decoder)
     if result.samples.num_rows:
@@ -243,7 +265,7 @@ def _load_survey(job: _Job, unit: Unit) -> list[Any]:
 
 def _run_units(stage: str, job: _Job, name: Callable[[Unit], str], work: Callable[[Unit], None]) -> None:
     """Run ``work`` for every unit whose file ``name(unit)`` is not there yet."""
-    done = set(job.store.list(_WORK))
+    done = set(job.store.list(WORK))
     todo = [i for i, unit in enumerate(job.units) if name(unit) not in done]
 
     def task(row: dict[str, Any]) -> dict[str, Any]:
@@ -253,15 +275,7 @@ def _run_units(stage: str, job: _Job, name: Callable[[Unit], str], work: Callabl
 
     total = sum(len(job.units[i].frames) * len(job.captures[job.units[i].capture].views) for i in todo)
     if todo:
-        _map_with_progress(stage, len(todo), task, total)
-
-
-def _map_with_progress(title: str, items: int, task: Callable[[dict[str, Any]], dict[str, Any]], total: int) -> None:
-    """One Ray task per item, each on one CPU; the bar counts view-frames as tasks finish."""
-    dataset = ray.data.from_items([{"item": i} for i in range(items)], override_num_blocks=items)
-    with tqdm(total=total, desc=title, unit=" view-frames", file=sys.stderr) as bar:
-        for row in dataset.map(task, num_cpus=1).iter_rows():
-            bar.update(row["count"])
+        map_with_progress(stage, len(todo), task, total)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -284,6 +298,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"wrote {store.uri}: {counts['train']} train + {counts['val']} val samples, {counts['rejected']} rejected, "
         f"hull IoU {manifest['gate']['hull_iou']['q50']:.3f} (median), zoom {manifest['similarity']['zoom']:.3f}"
     )
+    print("\n".join(describe_verdict(manifest["verdict"])))
+    for name, jumps in manifest["jumps"].items():
+        listed = ", ".join(f"{frame} ({mm:.0f} mm)" for frame, mm in jumps)
+        print(f"{name}: the animal is suddenly elsewhere at frame {listed}; if the recording was cut there, use --cuts")
     print(f"look at {store.path(CONTACT_SHEET)}")
     print(f"next: mouse-facelift train gslrm --data {config.out} --out RUN")
     if unreadable.num_rows:

@@ -54,7 +54,7 @@ def ring_sample(gaussians: Gaussians, number: int = 0, views: int = 4, size: int
         cameras=tuple(cameras),
         centre_mm=np.array([50.0, 60.0, 20.0]),
         scale=0.01,
-        agreement=Agreement(images[..., 3].mean((1, 2)) / np.float32(255), 0 * ones, ones, 0.0),
+        agreement=Agreement(images[..., 3].mean((1, 2)) / np.float32(255), 0 * ones, ones, 0.0, ones, ones, 0 * ones),
         mask_source="video",
         source="rendered",
     )

@@ -53,7 +53,7 @@ def write_ball_recording(
             for frame in range(frames):
                 mask = ball_mask(camera, ball_centre(frame), 18.0)
                 image = np.full((size[1], size[0], 3), 210, np.uint8)
-                image[mask] = (90, 60, 40 + 3 * frame)
+                image[mask] = (90, 60, 40 + 3 * frame % 216)
                 video.write(image)
                 shown = mask & (frame not in empty)
                 masks.write(np.repeat(np.where(shown, 255, 0).astype(np.uint8)[..., None], 3, axis=-1))

@@ -1,4 +1,4 @@
-"""Silhouettes of the animal: read from mask videos, or made from the difference to an empty arena.
+"""Silhouettes of the animal: read from mask videos or images, or made from the difference to an empty arena.
 
 Made masks are for recordings that come without any: one animal that is darker (or lighter) than what is behind it,
 static cameras. They keep the body and most of the feet; a tail or ear of the arena's own brightness is lost, and floor
@@ -7,6 +7,7 @@ reflections are cut off where they are visibly fainter than the fur. The report 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from mouse_facelift.capture.capture import View
 from mouse_facelift.capture.video import Decoder, probe, read_frames
+from mouse_facelift.errors import InputError
 
 Rgb = UInt8[np.ndarray, "h w 3"]
 Mask = Bool[np.ndarray, "h w"]
@@ -23,6 +26,12 @@ Mask = Bool[np.ndarray, "h w"]
 NOISE_LEVELS = 16.0
 # A piece of the body has at least this share of the largest piece's area.
 PART_OF_LARGEST = 0.2
+# What touches the image's edge over less than this, in units of the square root of its area, only grazes it.
+GRAZING_CONTACT = 0.2
+# Mean side, in pixels, of the reduced images in which the animal is first looked for.
+FIRST_LOOK_SIDE = 400
+# How far around that place the silhouette may reach, in units of its longer side.
+SEARCH_MARGIN = 1.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,8 @@ class MaskConfig:
     """How silhouettes are found.
 
     Attributes:
-        video_threshold: Grey level above which a pixel of a mask video is the animal; lossy masks are not 0 and 255.
+        video_threshold: Grey level (or alpha) above which a pixel of a mask video or image is the animal; lossy masks
+            are not 0 and 255.
         min_fraction, max_fraction: Share of the image that an animal covers; anything else is not one.
         animal: Whether it is darker or lighter than the arena; only for masks made from a background.
         background_frames: Frames, spread evenly over the recording, that the background is made from.
@@ -68,6 +78,68 @@ def mask_from_video(image: Rgb, config: MaskConfig | None = None) -> Mask:
     brightest = cv2.max(cv2.max(red, green), blue)
     _, bright = cv2.threshold(brightest, config.video_threshold, 1, cv2.THRESH_BINARY)
     return _animal(bright, config, bright.size)
+
+
+def mask_from_image(path: Path, width: int, height: int, config: MaskConfig | None = None) -> Mask:
+    """The silhouette in a PNG: of its alpha where it has any, otherwise of its brightness; largest part, holes kept.
+
+    Values are read as shares of the file's range, so 16-bit masks work; a mask of labels 0 and 1 is not one of these.
+
+    Raises:
+        InputError: There is no such file, it is not an image, or not one of ``width`` x ``height`` pixels.
+    """
+    config = config or MaskConfig()
+    if not path.is_file():
+        raise InputError(f"{path}: there is no mask image of this frame; add it, or leave the frame out")
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise InputError(f"{path}: is not a readable image; write the mask again")
+    if image.shape[:2] != (height, width):
+        raise InputError(
+            f"{path}: the mask is {image.shape[1]}x{image.shape[0]} and its video {width}x{height}; "
+            "make the masks from that video"
+        )
+    if image.dtype == np.uint16:
+        image = np.right_shift(image, 8).astype(np.uint8)
+    if image.ndim == 3:
+        image = image[..., 3] if image.shape[2] == 4 else image.max(axis=2)
+    _, bright = cv2.threshold(np.ascontiguousarray(image), config.video_threshold, 1, cv2.THRESH_BINARY)
+    return _animal(bright, config, bright.size)
+
+
+def read_masks(
+    view: View, frames: Sequence[int], background: Rgb | None, config: MaskConfig, decoder: Decoder = "auto"
+) -> Iterator[Mask | InputError]:
+    """One view's silhouettes in frames of its recording, wherever they come from.
+
+    Args:
+        view: The view; its mask video comes first, then its mask images, then an estimate.
+        frames: Ascending numbers of frames of the recording, all of which the view has.
+        background: The empty arena; only for views without masks.
+        config: See :class:`MaskConfig`.
+        decoder: Video decoder.
+
+    Yields:
+        Per frame its silhouette, or what is wrong with its mask image.
+
+    Raises:
+        InputError: A video cannot be decoded (any further).
+    """
+    numbers = view.source_frames(frames)
+    if view.mask_video is not None:
+        for _, image in read_frames(view.mask_video, numbers, decoder):
+            yield mask_from_video(image, config)
+    elif view.mask_images is not None:
+        for number in numbers:
+            try:
+                yield mask_from_image(view.mask_image(number), view.camera.width, view.camera.height, config)
+            except InputError as error:
+                yield error
+    else:
+        if background is None:
+            raise ValueError(f"view {view.name} has no masks: its background is needed")
+        for _, image in read_frames(view.video, numbers, decoder):
+            yield mask_from_background(image, background, config)
 
 
 def estimate_background(video: str | Path, config: MaskConfig | None = None, decoder: Decoder = "auto") -> Rgb:
@@ -108,21 +180,15 @@ def mask_from_background(frame: Rgb, background: Rgb, config: MaskConfig | None 
     config = config or MaskConfig()
     if frame.shape != background.shape:
         raise ValueError(f"frame {frame.shape} and background {background.shape} differ in size")
-    here, empty = (_brightness(image, config) for image in (frame, background))
-    side, pixels = float(np.sqrt(here.size)), here.size
-    kernel = _disc(config.detail * side)
-    first = ((empty - here) > config.contrast * (empty + NOISE_LEVELS)).astype(np.uint8)
-    first = cv2.morphologyEx(first, cv2.MORPH_OPEN, kernel)
-    # People and their shadows come in from the edge of the image; an animal touches it at most with its reflection.
-    seed = _animal(_clear_of_edges(first), config, pixels)
-    if not seed.any():
-        seed = _animal(first, config, pixels)
-    mask = np.zeros(here.shape, bool)
-    if not seed.any():
+    side, pixels = float(np.sqrt(frame.shape[0] * frame.shape[1])), frame.shape[0] * frame.shape[1]
+    mask = np.zeros(frame.shape[:2], bool)
+    found = _first_look(frame, background, config)
+    if found is None:
         return mask
-    window = _window(seed, margin=1.0)
-    here, empty = here[window], empty[window]
-    fur = np.quantile(here[seed[window]], config.fur_quantile)
+    window, seed = found
+    here, empty = (_brightness(image[window], config) for image in (frame, background))
+    fur = np.quantile(here[seed], config.fur_quantile)
+    kernel = _disc(config.detail * side)
     opacity = (empty - here) / np.maximum(empty - fur, NOISE_LEVELS)
     body = cv2.morphologyEx((opacity > config.opacity).astype(np.uint8), cv2.MORPH_OPEN, kernel)
     # Before a background as dark as fur there is no difference to see: inside the outline, the body goes on there.
@@ -136,13 +202,36 @@ def mask_from_background(frame: Rgb, background: Rgb, config: MaskConfig | None 
     return mask
 
 
+def _first_look(frame: Rgb, background: Rgb, config: MaskConfig) -> tuple[tuple[slice, slice], Mask] | None:
+    """A window about the darkest sizeable difference, and that difference in it; None without one.
+
+    On every few pixels only: a rough place and the brightness of what is there are asked for.
+    """
+    step = max(1, round(float(np.sqrt(frame.shape[0] * frame.shape[1])) / FIRST_LOOK_SIDE))
+    here, empty = (_brightness(image[::step, ::step], config) for image in (frame, background))
+    kernel = _disc(config.detail * float(np.sqrt(here.size)))
+    first = ((empty - here) > config.contrast * (empty + NOISE_LEVELS)).astype(np.uint8)
+    first = cv2.morphologyEx(first, cv2.MORPH_OPEN, kernel)
+    # People and their shadows come in from the edge of the image; an animal touches it at most with its reflection.
+    seed = _animal(_clear_of_edges(first), config, here.size)
+    if not seed.any():
+        seed = _animal(first, config, here.size)
+    if not seed.any():
+        return None
+    rows, columns = _window(seed, margin=SEARCH_MARGIN)
+    part = seed[rows, columns].astype(np.uint8).repeat(step, axis=0).repeat(step, axis=1).astype(bool)
+    window = slice(rows.start * step, rows.stop * step), slice(columns.start * step, columns.stop * step)
+    height, width = frame[window].shape[:2]
+    return window, part[:height, :width]
+
+
 def _brightness(image: Rgb, config: MaskConfig) -> Float[np.ndarray, "h w"]:
     """Grey levels in which the animal is dark.
 
     Of a dark animal's arena the darkest channel is taken: coloured light (infrared strobes, laser lines) comes and goes
     in the others, and pink skin is dark in it too.
     """
-    red, green, blue = cv2.split(image)
+    red, green, blue = cv2.split(np.ascontiguousarray(image))
     dark = config.animal == "dark"
     grey = cv2.min(cv2.min(red, green), blue) if dark else 255 - cv2.max(cv2.max(red, green), blue)
     return cv2.GaussianBlur(grey, (0, 0), 1.0).astype(np.float32)
@@ -171,18 +260,20 @@ def _animal(mask: UInt8[np.ndarray, "h w"] | Mask, config: MaskConfig, pixels: i
 
 
 def _clear_of_edges(mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """The connected parts of a mask that do not touch the image's edge."""
-    _, labels = cv2.connectedComponents(mask, connectivity=8)
-    edges = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
-    return mask & ~np.isin(labels, np.unique(np.concatenate(edges)))
+    """The connected parts of a mask that do not come in from the image's edge, but at most graze it."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    edges = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
+    contact = np.bincount(edges, minlength=count)
+    inside = contact <= GRAZING_CONTACT * np.sqrt(stats[:, cv2.CC_STAT_AREA])
+    return mask & inside.astype(np.uint8)[labels.astype(np.int32, copy=False)]
 
 
 def _large_parts(mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """The largest connected part and those not much smaller: an animal that a post in the background cuts in pieces."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
-    large = 1 + np.flatnonzero(areas >= PART_OF_LARGEST * areas.max(initial=0))
-    return np.isin(labels, large).astype(np.uint8)
+    large = np.concatenate([[0], areas >= PART_OF_LARGEST * areas.max(initial=0)]).astype(np.uint8)
+    return large[labels.astype(np.int32, copy=False)]
 
 
 def _hull(mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

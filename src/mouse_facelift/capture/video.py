@@ -148,6 +148,18 @@ def probe(path: str | Path) -> VideoInfo:
     return _index(Path(path)).info
 
 
+def frame_times(path: str | Path) -> Float[np.ndarray, "n"]:
+    """Seconds from the first frame to every frame, in order of presentation, as the container stamps them.
+
+    Raises:
+        InputError: As :func:`probe`, or the container keeps no times.
+    """
+    index = _index(Path(path))
+    if index.times is None:
+        raise InputError(f"{path}: the file keeps no time stamps; give them in timestamps/NAME.csv, or go by index")
+    return index.times
+
+
 def read_frames(path: str | Path, frames: Sequence[int], decoder: Decoder = "auto") -> Iterator[tuple[int, Image]]:
     """RGB frames by number.
 

@@ -10,22 +10,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from mouse_facelift.cameras import Camera
+from mouse_facelift.errors import InputError
 from mouse_facelift.samples.hull import hull_points
+from mouse_facelift.samples.track import HULL
 
 
 @dataclass(frozen=True)
 class CentreConfig:
     """How centres are found."""
 
+    source: str = HULL
+    """'hull' finds them from the silhouettes; otherwise a DANNCE com3d .mat or a .npy of (frames, 3) in mm, looked for
+    in the recording's folder first."""
     hull_resolution: int = 40
     """Voxels along each side of the coarse visual hull."""
     smoothing_s: float = 0.02
     """Standard deviation, in seconds, of the Gaussian that smooths centres over time inside a segment; 0 for none."""
     outlier_ratio: float = 4.0
     """A view whose centroid ray misses the others' point this many times farther than they do is left out."""
+    jump_ratio: float = 8.0
+    """A step this many times longer than the recording's median one, at its frames' distance in time, may be a cut."""
+    jump_mm: float = 15.0
+    """Shorter steps are none: an animal that has sat still may walk off."""
+
+    def __post_init__(self) -> None:
+        if self.hull_resolution < 2 or not self.source:
+            raise InputError("centre: hull-resolution must be at least 2 and source 'hull' or a file")
 
 
 @dataclass(frozen=True)
@@ -62,10 +75,17 @@ def triangulate(
 
 @dataclass(frozen=True)
 class Centre:
-    """The animal's centre in one frame, world units; ``disagreement`` is the worst view's miss over its size."""
+    """The animal's centre in one frame.
+
+    Attributes:
+        point: The centre in world units.
+        disagreement: How far the worst view's centroid ray misses the point, relative to ``half_width``.
+        half_width: How far the silhouettes reach from their centroids, in world units at the point.
+    """
 
     point: Float[np.ndarray, "3"]
     disagreement: float
+    half_width: float
 
 
 def frame_centre(
@@ -73,30 +93,80 @@ def frame_centre(
     centroids: Float[np.ndarray, "v 2"],
     cameras: Sequence[Camera],
     config: CentreConfig,
+    given: Float[np.ndarray, "3"] | None = None,
 ) -> Centre | None:
     """The 3-D centre of one frame; None when fewer than two views see the animal.
 
     The hull's centroid is used where a hull exists; silhouettes that contradict each other everywhere leave the
-    triangulated point, and the gate will say so.
+    triangulated point, and the gate will say so. A view with an empty mask has no say, and one that contradicts at
+    least three others is left out.
+
+    Args:
+        masks: Silhouettes in the source frames.
+        centroids: Their centroids in pixels; those of empty masks are not read.
+        cameras: Source cameras.
+        config: See :class:`CentreConfig`.
+        given: A centre that is known already; the silhouettes then only say how far it misses them.
     """
-    seen = np.array([mask.any() for mask in masks])
-    if seen.sum() < 2:
-        return None
-    seen_cameras = [c for c, s in zip(cameras, seen, strict=True) if s]
-    seen_masks = [m for m, s in zip(masks, seen, strict=True) if s]
-    origins = np.stack([c.centre for c in seen_cameras])
-    directions = np.stack([c.rays(p) for c, p in zip(seen_cameras, centroids[seen], strict=True)])
-    found = triangulate(origins, directions, config.outlier_ratio)
-    views = [i for i in range(len(seen_cameras)) if found.used[i]]
-    half_width = max(_reach(seen_masks[i], centroids[seen][i], seen_cameras[i], found.point) for i in views)
+    found = _rough(masks, centroids, cameras, config)
+    if found is None or given is not None:
+        return None if found is None else _centre(found, given)
+    views = found.views
     inside = hull_points(
-        [seen_masks[i] for i in views],
-        [seen_cameras[i] for i in views],
-        found.point,
-        half_width,
+        [masks[i] for i in views],
+        [cameras[i] for i in views],
+        found.meeting.point,
+        found.half_width,
         config.hull_resolution,
     )
-    return Centre(inside.mean(axis=0) if len(inside) else found.point, float(found.misses.max() / half_width))
+    rough = _centre(found)
+    return Centre(inside.mean(axis=0), rough.disagreement, rough.half_width) if len(inside) else rough
+
+
+def rough_centre(
+    masks: Sequence[Bool[np.ndarray, "h w"]],
+    centroids: Float[np.ndarray, "v 2"],
+    cameras: Sequence[Camera],
+    config: CentreConfig,
+) -> Centre | None:
+    """:func:`frame_centre` without the hull: where the rays through the centroids meet."""
+    found = _rough(masks, centroids, cameras, config)
+    return None if found is None else _centre(found)
+
+
+@dataclass(frozen=True)
+class _Rough:
+    """Where centroid rays meet: ``views`` are those that decided it."""
+
+    origins: Float[np.ndarray, "s 3"]
+    directions: Float[np.ndarray, "s 3"]
+    meeting: Triangulation
+    views: list[int]
+    half_width: float
+
+
+def _rough(
+    masks: Sequence[Bool[np.ndarray, "h w"]],
+    centroids: Float[np.ndarray, "v 2"],
+    cameras: Sequence[Camera],
+    config: CentreConfig,
+) -> _Rough | None:
+    seen = [i for i, mask in enumerate(masks) if mask.any()]
+    if len(seen) < 2:
+        return None
+    origins = np.stack([cameras[i].centre for i in seen])
+    directions = np.stack([cameras[i].rays(centroids[i]) for i in seen])
+    meeting = triangulate(origins, directions, config.outlier_ratio)
+    views = [i for i, used in zip(seen, meeting.used, strict=True) if used]
+    half_width = max(_reach(masks[i], centroids[i], cameras[i], meeting.point) for i in views)
+    return _Rough(origins, directions, meeting, views, half_width)
+
+
+def _centre(found: _Rough, given: Float[np.ndarray, "3"] | None = None) -> Centre:
+    """The meeting point, or another one, with how far the silhouettes miss it."""
+    point = found.meeting.point if given is None else given
+    misses = _misses(point, found.origins, found.directions)
+    return Centre(point, float(misses.max() / found.half_width), found.half_width)
 
 
 def smooth_centres(
@@ -111,6 +181,33 @@ def smooth_centres(
         weights = np.exp(-0.5 * ((times[near] - time) / deviation_s) ** 2)
         smoothed[i] = weights @ centres[near] / weights.sum()
     return smoothed
+
+
+def find_jumps(
+    frames: Int[np.ndarray, "n"], centres: Float[np.ndarray, "n 3"], fps: float, config: CentreConfig | None = None
+) -> list[tuple[int, float]]:
+    """Where the animal is suddenly elsewhere: perhaps a cut that nobody told of.
+
+    A single stray centre is not a jump: positions are medians of three neighbours first, which keep a step where it is.
+
+    Args:
+        frames: Increasing frame numbers of one segment.
+        centres: Their centres before smoothing, in millimetres.
+        fps: Frames per second.
+        config: Only ``jump_ratio`` and ``jump_mm`` are read.
+
+    Returns:
+        (first frame after the jump, length of the jump in mm), in order.
+    """
+    config = config or CentreConfig()
+    if len(frames) < 3:
+        return []
+    steady = centres.copy()
+    steady[1:-1] = np.median([centres[:-2], centres[1:-1], centres[2:]], axis=0)
+    steps = np.linalg.norm(np.diff(steady, axis=0), axis=-1)
+    seconds = np.diff(np.asarray(frames)) / fps
+    longest = np.maximum(config.jump_ratio * float(np.median(steps / seconds)) * seconds, config.jump_mm)
+    return [(int(frames[i + 1]), float(steps[i])) for i in np.flatnonzero(steps > longest)]
 
 
 def _closest_point(origins: Float[np.ndarray, "v 3"], directions: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "3"]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numba
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
@@ -20,6 +21,8 @@ from mouse_facelift.cameras import Camera, stack_cameras
 OUTSIDE, INSIDE, UNKNOWN = 0, 1, 2
 # Rays sampled per view: the standard error of a share p is sqrt(p (1 - p) / 400) <= 0.01 for p >= 0.95.
 _RAYS_PER_VIEW = 400
+# Two frames that cover a point still leave a long wedge of space that no third denies.
+_COVERING_VIEWS = 3
 
 
 def silhouette_images(masks: Bool[np.ndarray, "v h w"], known: Bool[np.ndarray, "v h w"]) -> UInt8[np.ndarray, "v h w"]:
@@ -45,11 +48,11 @@ def hull_agreement(
     w2c, fxfycxcy = stack_cameras(cameras)
     shares = np.zeros(len(cameras), np.float32)
     for view, camera in enumerate(cameras):
-        rows, columns = np.nonzero(silhouettes[view] == INSIDE)
-        if not len(rows):
+        inside = cv2.findNonZero((silhouettes[view] == INSIDE).view(np.uint8))
+        if inside is None:
             continue
-        pick = np.linspace(0, len(rows) - 1, min(len(rows), _RAYS_PER_VIEW)).astype(np.int64)
-        pixels = np.stack([columns[pick], rows[pick]], axis=-1) + 0.5
+        pick = np.linspace(0, len(inside) - 1, min(len(inside), _RAYS_PER_VIEW)).astype(np.int64)
+        pixels = inside.reshape(-1, 2)[pick] + 0.5
         # Half a pixel per step at the object's distance: no silhouette detail is stepped over.
         step = 0.5 * np.linalg.norm(camera.centre) / camera.K[0, 0]
         shares[view] = _supported_share(
@@ -67,20 +70,49 @@ def hull_points(
 ) -> Float[np.ndarray, "n 3"]:
     """World points of a cubic grid about ``centre`` that lie in the visual hull of *source* masks.
 
-    Views keep their lens distortion; a point outside a frame, or behind a camera, is not constrained by that view.
+    Views keep their lens distortion; a point outside a frame, or behind a camera, is not constrained by that view. A
+    point that fewer than three frames (or all, of two) cover is left out: what hardly anybody sees, nobody can deny,
+    and an animal near the edge of frames would drag a tail of such points behind it.
     """
     axis = (np.arange(resolution) + 0.5) / resolution * 2 - 1
     points = centre + half_width * np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    votes = np.zeros(len(points), np.int64)
     for mask, camera in zip(masks, cameras, strict=True):
-        ahead = camera.depth(points) > 0
-        pixels = np.zeros((len(points), 2))
-        pixels[ahead] = camera.project(points[ahead])
-        index = np.floor(pixels).astype(np.int64)
-        inside = ahead & np.all((index >= 0) & (index < [camera.width, camera.height]), axis=-1)
-        keep = ~inside
-        keep[inside] = mask[index[inside, 1], index[inside, 0]]
-        points = points[keep]
-    return points
+        pixels = camera.pixels_from_plane(_image_plane(points, camera.R, camera.t))
+        keep, covered = _look_up(pixels, mask)
+        points, votes = points[keep], (votes + covered)[keep]
+    return points[votes >= min(_COVERING_VIEWS, len(masks))]
+
+
+@numba.njit(cache=True, nogil=True)
+def _image_plane(
+    points: Float[np.ndarray, "n 3"], R: Float[np.ndarray, "3 3"], t: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "n 2"]:  # pragma: no cover - compiled
+    """Ideal image-plane coordinates of points; nan for those that are not ahead."""
+    plane = np.empty((len(points), 2))
+    for i in range(len(points)):
+        x, y, z = points[i]
+        depth = R[2, 0] * x + R[2, 1] * y + R[2, 2] * z + t[2]
+        if depth > 0:
+            plane[i, 0] = (R[0, 0] * x + R[0, 1] * y + R[0, 2] * z + t[0]) / depth
+            plane[i, 1] = (R[1, 0] * x + R[1, 1] * y + R[1, 2] * z + t[1]) / depth
+        else:
+            plane[i] = np.nan
+    return plane
+
+
+@numba.njit(cache=True, nogil=True)
+def _look_up(
+    pixels: Float[np.ndarray, "n 2"], mask: Bool[np.ndarray, "h w"]
+) -> tuple[Bool[np.ndarray, "n"], Bool[np.ndarray, "n"]]:  # pragma: no cover - compiled
+    """Which pixels a mask does not deny, and which its frame covers."""
+    height, width = mask.shape
+    keep, covered = np.ones(len(pixels), np.bool_), np.zeros(len(pixels), np.bool_)
+    for i in range(len(pixels)):
+        u, v = pixels[i]
+        if 0 <= u < width and 0 <= v < height:
+            covered[i], keep[i] = True, mask[int(v), int(u)]
+    return keep, covered
 
 
 @numba.njit(cache=True, nogil=True)

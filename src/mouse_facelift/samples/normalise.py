@@ -85,9 +85,9 @@ def _premultiplied_blocks(
     """Premultiplied RGBA of a crop averaged over ``block`` x ``block`` pixels, and the camera of the result."""
     height, width = (-(-n // block) * block for n in mask.shape)
     image = np.zeros((height, width, 4), np.float32)
-    alpha = mask.astype(np.float32)
-    image[: mask.shape[0], : mask.shape[1], :3] = frame * alpha[..., None]
-    image[: mask.shape[0], : mask.shape[1], 3] = alpha * 255
+    # The mask is 0 or 1, so bytes hold the product exactly; floats begin where pixels are averaged.
+    opaque = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2RGBA)
+    image[: mask.shape[0], : mask.shape[1]] = cv2.bitwise_and(opaque, opaque, mask=mask.astype(np.uint8))
     if block > 1:
         image = cv2.resize(image, (width // block, height // block), interpolation=cv2.INTER_AREA)
     K = camera.K.copy()
@@ -149,7 +149,10 @@ def _covered(source: Camera, target: Camera, field_radius: float) -> Bool[np.nda
 def _straight_rgba(premultiplied: Float32[np.ndarray, "s s 4"]) -> UInt8[np.ndarray, "s s 4"]:
     """Premultiplied [0, 255] floats to straight 8-bit RGBA; everything is zero where alpha rounds to zero."""
     image = np.zeros(premultiplied.shape, np.uint8)
-    rows, columns = np.nonzero(premultiplied[..., 3] >= 0.5)
+    solid = premultiplied[..., 3] >= 0.5
+    left, top, width, height = cv2.boundingRect(solid.view(np.uint8))
+    rows, columns = np.nonzero(solid[top : top + height, left : left + width])
+    rows, columns = rows + top, columns + left
     pixels = premultiplied[rows, columns]
     pixels[:, :3] *= 255 / pixels[:, 3:]
     image[rows, columns] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)

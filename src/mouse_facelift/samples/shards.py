@@ -15,7 +15,7 @@ from mouse_facelift.capture.video import Decoder, read_frames
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.gate import GateConfig, measure, reasons
 from mouse_facelift.samples.normalise import normalise_view, normalised_camera
-from mouse_facelift.samples.schema import SAMPLE_SCHEMA, Agreement, Sample, row_from_sample
+from mouse_facelift.samples.schema import AGREEMENT_COLUMNS, SAMPLE_SCHEMA, Agreement, Sample, row_from_sample
 from mouse_facelift.samples.survey import FrameSurvey, unpack_mask
 from mouse_facelift.samples.units import Unit
 
@@ -25,7 +25,7 @@ REJECTED_SCHEMA = pa.schema(
         pa.field("split", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("unreadable", pa.bool_()),
-        *(SAMPLE_SCHEMA.field(n) for n in ("mask_fraction", "truncation", "view_hull_iou", "hull_iou", "epipolar_px")),
+        *(SAMPLE_SCHEMA.field(n) for n in AGREEMENT_COLUMNS),
     ]
 )
 
@@ -82,7 +82,7 @@ def _frames(
     capture: Capture, frames: Sequence[int], decoder: Decoder
 ) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], ...]]:
     """All views of each frame, in lockstep."""
-    streams = [read_frames(view.video, frames, decoder) for view in capture.views]
+    streams = [read_frames(view.video, view.source_frames(frames), decoder) for view in capture.views]
     for _ in frames:
         yield tuple(next(stream)[1] for stream in streams)
 
@@ -108,7 +108,7 @@ def _make_sample(
         sample_id=sample_id(capture, found.frame),
         capture=capture.name,
         frame=found.frame,
-        time_s=found.frame / capture.fps,
+        time_s=capture.time_s(found.frame),
         segment=unit.segment,
         images=images,
         cameras=cameras,
@@ -133,18 +133,12 @@ def _rejection(
         "sample_id": sample_id(capture, frame),
         "capture": capture.name,
         "frame": frame,
-        "time_s": frame / capture.fps,
+        "time_s": capture.time_s(frame),
         "segment": unit.segment,
         "split": unit.split,
         "reason": reason,
         "unreadable": unreadable,
     }
     if agreement is not None:
-        row |= {
-            "mask_fraction": agreement.mask_fraction,
-            "truncation": agreement.truncation,
-            "view_hull_iou": agreement.view_hull_iou,
-            "hull_iou": agreement.hull_iou,
-            "epipolar_px": agreement.epipolar_px,
-        }
+        row |= agreement.columns()
     return row

@@ -14,7 +14,7 @@ from mouse_facelift.cameras import Camera
 from mouse_facelift.cameras.poses import FACELIFT_RADIUS
 from mouse_facelift.capture.capture import Capture
 from mouse_facelift.errors import InputError
-from mouse_facelift.samples.centres import CentreConfig, smooth_centres
+from mouse_facelift.samples.centres import CentreConfig, find_jumps, smooth_centres
 from mouse_facelift.samples.normalise import normalised_camera
 from mouse_facelift.samples.survey import FrameSurvey
 from mouse_facelift.samples.units import Unit
@@ -27,6 +27,7 @@ _FIT_MARGIN = 8 / 512
 _DISAGREEMENT = 0.5
 
 Zoom = float | Literal["fit"]
+WorldScale = float | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def find_similarity(
     units: Sequence[Unit],
     surveys: Sequence[Sequence[FrameSurvey]],
     zoom: Zoom,
+    world_scale: WorldScale,
     config: CentreConfig,
 ) -> Similarity:
     """Decide scale, zoom and centres from the whole survey (``surveys[i]`` belongs to ``units[i]``)."""
@@ -52,19 +54,16 @@ def find_similarity(
         errors = {s.error for survey in surveys for s in survey if s.error}
         where = ", ".join(str(capture.path) for capture in captures)
         raise InputError(f"{where}: no frame can be used: {'; '.join(sorted(errors)[:3])}")
-    distances = [
-        np.linalg.norm(view.camera.centre - centre)
-        for unit in units
-        for centre in centres[unit.name].values()
-        for view in captures[unit.capture].views
-    ]
-    scale = FACELIFT_RADIUS / float(np.mean(distances))
+    scale = _mean_distance_scale(captures, units, centres) if world_scale == "auto" else world_scale
+    if scale <= 0:
+        raise InputError(f"world-scale must be positive or 'auto', not {scale}")
     if zoom == "fit":
         zooms = [
             _largest_zoom(view.camera, outline, centre)
             for unit, survey in zip(units, surveys, strict=True)
             for frame in survey
-            if (centre := centres[unit.name].get(frame.frame)) is not None and frame.disagreement < _DISAGREEMENT
+            if frame.error is None and frame.disagreement < _DISAGREEMENT
+            if (centre := centres[unit.name].get(frame.frame)) is not None
             for view, outline in zip(captures[unit.capture].views, frame.outlines, strict=True)
         ]
         if not zooms:
@@ -76,6 +75,35 @@ def find_similarity(
     elif zoom <= 0:
         raise InputError(f"zoom must be positive or 'fit', not {zoom}")
     return Similarity(scale, float(zoom), centres)
+
+
+def jumps_by_capture(
+    captures: Sequence[Capture], units: Sequence[Unit], surveys: Sequence[Sequence[FrameSurvey]], config: CentreConfig
+) -> dict[str, list[tuple[int, float]]]:
+    """(frame, mm) of sudden moves inside what was taken for one segment: cuts that nobody told of, perhaps."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    segments: dict[tuple[int, int], list[FrameSurvey]] = {}
+    for unit, survey in zip(units, surveys, strict=True):
+        segments.setdefault((unit.capture, unit.segment), []).extend(s for s in survey if s.centre is not None)
+    for (number, _), survey in segments.items():
+        ordered = sorted(survey, key=lambda s: s.frame)
+        centres = np.array([s.centre for s in ordered]).reshape(-1, 3)
+        jumps = find_jumps(np.array([s.frame for s in ordered]), centres, captures[number].fps, config)
+        found.setdefault(captures[number].name, []).extend(jumps)
+    return {name: jumps for name, jumps in found.items() if jumps}
+
+
+def _mean_distance_scale(
+    captures: Sequence[Capture], units: Sequence[Unit], centres: Mapping[str, Mapping[int, Float[np.ndarray, "3"]]]
+) -> float:
+    """The scale at which cameras are, on average over views and frames, at FaceLift's distance from the animal."""
+    distances = [
+        np.linalg.norm(view.camera.centre - centre)
+        for unit in units
+        for centre in centres[unit.name].values()
+        for view in captures[unit.capture].views
+    ]
+    return FACELIFT_RADIUS / float(np.mean(distances))
 
 
 def _smoothed(
@@ -94,7 +122,7 @@ def _smoothed(
         if not found:
             continue
         found.sort(key=lambda entry: entry[0])
-        times = np.array([frame for frame, _, _ in found]) / captures[capture].fps
+        times = np.array([captures[capture].time_s(frame) for frame, _, _ in found])
         for (frame, unit, _), centre in zip(
             found, smooth_centres(np.stack([c for _, _, c in found]), times, config.smoothing_s), strict=True
         ):

@@ -7,7 +7,7 @@ the second pass, which knows the dataset's one scale and the smoothed centres, d
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,10 +17,15 @@ from jaxtyping import Bool, Float, UInt8
 
 from mouse_facelift.cameras import Camera
 from mouse_facelift.capture.capture import Capture
-from mouse_facelift.capture.masks import MaskConfig, mask_from_background, mask_from_video
-from mouse_facelift.capture.video import Decoder, read_frames
+from mouse_facelift.capture.masks import MaskConfig, read_masks
+from mouse_facelift.capture.video import Decoder
 from mouse_facelift.errors import InputError
-from mouse_facelift.samples.centres import CentreConfig, frame_centre
+from mouse_facelift.samples.centres import CentreConfig, frame_centre, rough_centre
+from mouse_facelift.samples.cleaning import CleaningConfig, clean_masks
+from mouse_facelift.samples.track import find_track
+
+# The animal lies in a ball of this radius, in units of how far its silhouettes reach from their centroids.
+_BALL = 2.0
 
 SURVEY_SCHEMA = pa.schema(
     [
@@ -40,7 +45,8 @@ class FrameSurvey:
     """What the survey found in one frame.
 
     Attributes:
-        error: Why the frame cannot be used, or None. Nothing else is set then.
+        error: Why the frame cannot be used, or None. With an error there are no outlines and masks, but there may be a
+            centre: that of a frame with one empty view still steadies its neighbours'.
         unreadable: The error is a file that could not be decoded, not a missing animal.
         centre: 3-D centre in world units.
         disagreement: How far the worst view's silhouette misses that centre, relative to the animal's size.
@@ -64,55 +70,81 @@ def survey_frames(
     masks: MaskConfig,
     centres: CentreConfig,
     decoder: Decoder,
+    cleaning: CleaningConfig | None = None,
 ) -> list[FrameSurvey]:
-    """Survey frames of one capture; a frame that cannot be decoded takes the rest of the frames with it."""
+    """Survey frames of one capture; a video frame that cannot be decoded takes the rest of the frames with it.
+
+    Args:
+        capture: The recording.
+        frames: Its frames, ascending.
+        backgrounds: Empty arenas by name of view, for views without masks.
+        masks, centres, cleaning: See these classes; the silhouettes that are kept are the cleaned ones.
+        decoder: Video decoder.
+
+    Raises:
+        InputError: The file of centres that ``centres.source`` names cannot be used.
+    """
     cameras = [view.camera for view in capture.views]
-    streams = [_mask_stream(capture, number, frames, backgrounds, masks, decoder) for number in range(len(cameras))]
-    found = []
+    track = find_track(centres.source, capture.path, capture.frame_count)
+    tidy = cleaning or CleaningConfig()
+    used = tidy if tidy.applies_to(capture.mask_source) else None
+    found = {}
     for frame in frames:
+        if missed := capture.missed_by(frame):
+            found[frame] = FrameSurvey(frame, error=f"view {', '.join(missed)} recorded no frame at this time")
+    present = [frame for frame in frames if frame not in found]
+    streams = [read_masks(view, present, backgrounds.get(view.name), masks, decoder) for view in capture.views]
+    for number, frame in enumerate(present):
         try:
             silhouettes = [next(stream) for stream in streams]
         except InputError as error:
-            rest = frames[len(found) :]
-            return found + [FrameSurvey(f, error=str(error), unreadable=True) for f in rest]
-        found.append(_survey_frame(frame, silhouettes, cameras, centres))
-    return found
-
-
-def _mask_stream(
-    capture: Capture,
-    number: int,
-    frames: Sequence[int],
-    backgrounds: Mapping[str, UInt8[np.ndarray, "h w 3"]],
-    config: MaskConfig,
-    decoder: Decoder,
-) -> Iterator[Bool[np.ndarray, "h w"]]:
-    view = capture.views[number]
-    if view.mask_video is not None:
-        for _, image in read_frames(view.mask_video, frames, decoder):
-            yield mask_from_video(image, config)
-    else:
-        for _, image in read_frames(view.video, frames, decoder):
-            yield mask_from_background(image, backgrounds[view.name], config)
+            found |= {f: FrameSurvey(f, error=str(error), unreadable=True) for f in present[number:]}
+            break
+        unreadable = [mask for mask in silhouettes if isinstance(mask, InputError)]
+        if unreadable:
+            found[frame] = FrameSurvey(frame, error="; ".join(map(str, unreadable)), unreadable=True)
+            continue
+        read = [mask for mask in silhouettes if not isinstance(mask, InputError)]
+        found[frame] = _survey_frame(frame, read, cameras, centres, None if track is None else track[frame], used)
+    return [found[frame] for frame in frames]
 
 
 def _survey_frame(
-    frame: int, masks: Sequence[Bool[np.ndarray, "h w"]], cameras: Sequence[Camera], config: CentreConfig
+    frame: int,
+    masks: Sequence[Bool[np.ndarray, "h w"]],
+    cameras: Sequence[Camera],
+    config: CentreConfig,
+    given: Float[np.ndarray, "3"] | None = None,
+    cleaning: CleaningConfig | None = None,
 ) -> FrameSurvey:
+    if cleaning is not None:
+        rough = rough_centre(masks, _centroids(masks), cameras, config)
+        if rough is not None:
+            masks = clean_masks(masks, cameras, rough.point, _BALL * rough.half_width, cleaning)
     empty = [camera.name for mask, camera in zip(masks, cameras, strict=True) if not mask.any()]
+    centre = frame_centre(masks, _centroids(masks), cameras, config, given)
+    if centre is not None and min(camera.depth(centre.point) for camera in cameras) <= 0:
+        centre = None
     if empty:
-        return FrameSurvey(frame, error=f"no animal in the mask of view {', '.join(empty)}")
-    centre = frame_centre(masks, np.stack([_centroid(m) for m in masks]), cameras, config)
-    if centre is None or min(camera.depth(centre.point) for camera in cameras) <= 0:
+        error = f"no animal in the mask of view {', '.join(empty)}"
+        return FrameSurvey(frame, error=error, centre=None if centre is None else centre.point)
+    if centre is None:
         return FrameSurvey(frame, error="the silhouettes meet nowhere in front of the cameras")
     outlines = tuple(_outline(mask) for mask in masks)
     packed = tuple(pack_mask(mask) for mask in masks)
     return FrameSurvey(frame, centre=centre.point, disagreement=centre.disagreement, outlines=outlines, masks=packed)
 
 
-def _centroid(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "2"]:
-    moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
-    return np.array([moments["m10"], moments["m01"]]) / moments["m00"] + 0.5
+def _centroids(masks: Sequence[Bool[np.ndarray, "h w"]]) -> Float[np.ndarray, "v 2"]:
+    """Centroid of each mask in pixels; nan for an empty one."""
+    found = np.full((len(masks), 2), np.nan)
+    for number, mask in enumerate(masks):
+        left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+        if width:
+            box = mask[top : top + height, left : left + width].astype(np.uint8)
+            moments = cv2.moments(box, binaryImage=True)
+            found[number] = np.array([moments["m10"], moments["m01"]]) / moments["m00"] + 0.5 + [left, top]
+    return found
 
 
 def _outline(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "n 2"]:

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mouse_facelift.capture.capture import Capture
 from mouse_facelift.errors import InputError
-from mouse_facelift.samples.splits import SplitConfig, assign_splits
+from mouse_facelift.samples.splits import SplitConfig, assign_splits, check_captures, describe_splits
 
 
 @dataclass(frozen=True)
 class FrameSelection:
     """Which frames of each capture are used; the default is all of them."""
 
+    frames: tuple[str, ...] = ()
+    """Use only these frames: numbers, or START:STOP ranges (stop left out). Empty for all."""
     stride: int = 1
-    """Use every N-th frame."""
+    """Use every N-th of them."""
     num_samples: int | None = None
-    """Use this many frames, evenly spread over the recording (instead of a stride)."""
+    """Use this many of them, evenly spread (instead of a stride)."""
     cuts: tuple[int, ...] = ()
     """First frames after known cuts of the recording; nothing is smoothed or paired across a cut."""
 
@@ -54,13 +57,17 @@ def plan_units(
     captures: Sequence[Capture], selection: FrameSelection, splits: SplitConfig, unit_frames: int
 ) -> tuple[list[Unit], int]:
     """All units of a run in order, and the number of frames that the gaps between splits leave out."""
+    check_captures([capture.name for capture in captures], splits)
     units, gap_frames = [], 0
     for number, capture in enumerate(captures):
-        for segment, frames in enumerate(_segment_frames(capture, selection)):
-            assigned = np.array(assign_splits(frames / capture.fps, splits))
-            gap_frames += int((assigned == "gap").sum())
+        groups = _segment_frames(capture, selection)
+        times = np.array([capture.time_s(frame) for _, frames in groups for frame in frames])
+        segments = np.repeat([segment for segment, _ in groups], [len(frames) for _, frames in groups])
+        assigned = np.array(assign_splits(times, splits, segments, capture.name))
+        gap_frames += int((assigned == "gap").sum())
+        for segment, frames in groups:
             for split in ("train", "val"):
-                chosen = frames[assigned == split]
+                chosen = frames[assigned[segments == segment] == split]
                 for start in range(0, len(chosen), unit_frames):
                     part = tuple(int(f) for f in chosen[start : start + unit_frames])
                     name = f"{capture.name}-s{segment}-f{part[0]:06d}-{part[-1]:06d}"
@@ -68,16 +75,43 @@ def plan_units(
     return units, gap_frames
 
 
-def _segment_frames(capture: Capture, selection: FrameSelection) -> list[np.ndarray]:
-    """Selected frame numbers of each segment, cuts applied."""
+def describe_plan(captures: Sequence[Capture], units: Sequence[Unit], splits: SplitConfig) -> dict[str, Any]:
+    """The split of a plan for the dataset's manifest, with its gap measured (see :func:`.splits.describe_splits`)."""
+    times: dict[str, dict[str, list[float]]] = {capture.name: {} for capture in captures}
+    for unit in units:
+        capture = captures[unit.capture]
+        times[capture.name].setdefault(unit.split, []).extend(capture.time_s(frame) for frame in unit.frames)
+    return describe_splits(splits, times)
+
+
+def _segment_frames(capture: Capture, selection: FrameSelection) -> list[tuple[int, np.ndarray]]:
+    """(segment number, selected frame numbers) of each segment that has any, cuts applied."""
     outside = [c for c in selection.cuts if not 0 < c < capture.frame_count]
     if outside:
         raise InputError(f"{capture.path}: cuts {outside} lie outside its {capture.frame_count} frames")
-    frames = np.arange(0, capture.frame_count, selection.stride)
+    frames = _named_frames(capture, selection.frames)[:: selection.stride]
     if selection.num_samples is not None:
-        if selection.num_samples > capture.frame_count:
-            raise InputError(f"{capture.path}: has {capture.frame_count} frames, not {selection.num_samples}")
-        frames = np.unique(np.linspace(0, capture.frame_count - 1, selection.num_samples).round().astype(int))
+        if selection.num_samples > len(frames):
+            raise InputError(f"{capture.path}: has {len(frames)} frames to choose from, not {selection.num_samples}")
+        frames = frames[np.unique(np.linspace(0, len(frames) - 1, selection.num_samples).round().astype(int))]
     starts = sorted({start for start, _ in capture.segments} | set(selection.cuts))
     groups = np.split(frames, np.searchsorted(frames, starts[1:]))
-    return [group for group in groups if len(group)]
+    return [(segment, group) for segment, group in enumerate(groups) if len(group)]
+
+
+def _named_frames(capture: Capture, entries: Sequence[str]) -> np.ndarray:
+    """The frames that ``entries`` name, increasing; all of them when there are none."""
+    if not entries:
+        return np.arange(capture.frame_count)
+    chosen: set[int] = set()
+    for entry in entries:
+        start, colon, stop = entry.partition(":")
+        try:
+            first = int(start or 0)
+            last = (int(stop) if stop else capture.frame_count) if colon else first + 1
+        except ValueError as error:
+            raise InputError(f"--frames {entry}: expected a frame number or START:STOP") from error
+        if not 0 <= first < last <= capture.frame_count:
+            raise InputError(f"--frames {entry}: {capture.path} has frames 0 to {capture.frame_count - 1}")
+        chosen.update(range(first, last))
+    return np.array(sorted(chosen))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import scipy.io
@@ -140,14 +142,15 @@ def test_a_missing_dannce_video_is_named(tmp_path: Path) -> None:
 
 def test_unequal_frame_counts_are_listed(tmp_path: Path) -> None:
     path = _mammal(tmp_path / "walk")
-    _video(path / "videos_undist" / "1.mp4", count=4)
-    _fails(path, r"different numbers of frames \(0: 6 and 6 masks, 1: 4 and 6 masks, 2: 6 and 6 masks\); cut")
+    for kind in ("videos_undist", "simpleclick_undist"):
+        _video(path / kind / "1.mp4", count=4)
+    _fails(path, r"different numbers of frames \(0: 6, 1: 4, 2: 6\); cut")
 
 
 def test_masks_short_of_frames_are_listed(tmp_path: Path) -> None:
     path = _mammal(tmp_path / "walk")
     _video(path / "simpleclick_undist" / "0.mp4", count=5)
-    _fails(path, "0: 6 and 5 masks, 1: 6 and 6 masks")
+    _fails(path, r"view 0 has different numbers of frames \(6 in its video and 5 masks\)")
 
 
 def test_masks_of_another_size_are_named(tmp_path: Path) -> None:
@@ -206,3 +209,52 @@ def test_the_recordings_at_hand(shared_data: Path) -> None:
     assert (real.layout, [v.name for v in real.views], real.frame_count) == ("dannce", list("ELRSU"), 2758)
     assert real.fps == pytest.approx(120, abs=0.01) and real.mask_source == "estimated"
     assert all(view.camera.distortion is not None for view in real.views)
+
+
+def _mask_images(path: Path, names: Sequence[str], pattern: str = "{:06d}.png", numbers: Sequence[int] = range(COUNT)):
+    for name in names:
+        folder = path / "masks" / name
+        folder.mkdir(parents=True)
+        for number in numbers:
+            cv2.imwrite(str(folder / pattern.format(number)), np.full((HEIGHT, WIDTH), 40 * number, np.uint8))
+
+
+@pytest.mark.parametrize("pattern", ["{:06d}.png", "{}.png", "{:02d}.png"])
+@pytest.mark.parametrize("layout", ["mammal", "dannce"])
+def test_mask_images_in_either_layout(tmp_path: Path, layout: str, pattern: str) -> None:
+    names = ["0", "1", "2"]
+    if layout == "mammal":
+        _mammal(tmp_path, masks=False)
+    else:
+        for name, camera in zip(names, _cameras(3), strict=True):
+            _video(tmp_path / f"{name}.mp4")
+            scipy.io.savemat(tmp_path / f"{name}_params.mat", _matlab(camera))
+    _mask_images(tmp_path, names, pattern, (0, 3, 5))
+    capture = open_capture(tmp_path)
+    assert (capture.layout, capture.mask_source) == (layout, "images")
+    for view in capture.views:
+        assert view.has_masks and view.mask_image(3) == tmp_path / "masks" / view.name / pattern.format(3)
+        assert view.mask_image(3).exists() and not view.mask_image(1).exists()
+
+
+def test_mask_images_that_do_not_belong_are_named(tmp_path: Path) -> None:
+    path = _mammal(tmp_path / "walk", masks=False)
+    _mask_images(path, ["0", "1"])
+    _fails(path, "walk/masks: has no folder of mask images of view 2")
+    _mask_images(path, ["2"], numbers=range(1, COUNT + 1))
+    _fails(path, "masks/2: has a mask of frame 6, but the video's frames are 0 to 5; number masks from 0")
+    for file in (path / "masks" / "2").iterdir():
+        file.unlink()
+    _fails(path, "masks/2: mask images must be named .*; found none")
+    (path / "masks" / "2" / "frame1.png").touch()
+    _fails(path, "found frame1.png")
+    shutil.rmtree(path / "masks" / "2")
+    _mask_images(path, ["2"], "{:06d}.png", [3])
+    (path / "masks" / "2" / "4.png").touch()
+    _fails(path, "differ in their leading zeros")
+
+
+def test_two_kinds_of_masks_are_one_too_many(tmp_path: Path) -> None:
+    path = _mammal(tmp_path / "walk")
+    _mask_images(path, ["0", "1", "2"])
+    _fails(path, "has mask videos and mask images")

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from mouse_facelift.capture.capture import open_capture
-from mouse_facelift.capture.masks import MaskConfig, estimate_background, mask_from_background, mask_from_video
+from mouse_facelift.cameras.camera import intrinsics_from_fov
+from mouse_facelift.cameras.poses import look_at
+from mouse_facelift.capture.capture import View, open_capture
+from mouse_facelift.capture.masks import (
+    MaskConfig,
+    estimate_background,
+    mask_from_background,
+    mask_from_image,
+    mask_from_video,
+    read_masks,
+)
 from mouse_facelift.capture.video import VideoWriter, read_frames
+from mouse_facelift.errors import InputError
 
 HEIGHT, WIDTH = 240, 320
 
@@ -93,6 +104,24 @@ def test_a_person_coming_in_from_the_edge_is_not_the_animal() -> None:
     assert _iou(mask_from_background(frame, _arena()), _animal(200)) > 0.9
 
 
+@pytest.mark.parametrize("factor", [2, 5])
+def test_large_images_are_looked_at_coarsely_and_cut_finely(factor: int) -> None:
+    big = [cv2.resize(image, None, fx=factor, fy=factor) for image in (_scene(160), _arena())]
+    small = mask_from_background(_scene(160), _arena())
+    found = mask_from_background(big[0], big[1])
+    assert _iou(cv2.resize(found.astype(np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) > 0, small) > 0.9
+    assert _iou(found, cv2.resize(_animal(160).astype(np.uint8), None, fx=factor, fy=factor) > 0) > 0.9
+
+
+def test_an_animal_that_grazes_the_edge_is_not_passed_over_for_a_crumb() -> None:
+    frame, background = np.full((HEIGHT, WIDTH, 3), 200, np.uint8), np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
+    body = cv2.ellipse(np.zeros((HEIGHT, WIDTH), np.uint8), (160, HEIGHT - 46), (27, 45), 0, 0, 360, 1, -1) > 0
+    assert 0 < body[-1].sum() < 0.2 * np.sqrt(body.sum())
+    frame[body] = 25
+    frame[30:42, 30:42] = 25
+    assert _iou(mask_from_background(frame, background), body) > 0.9
+
+
 def test_an_animal_before_something_as_dark_keeps_its_outline() -> None:
     frame, background = _scene(160), _arena()
     background[:, 150:156] = 25
@@ -158,3 +187,65 @@ def test_estimated_silhouettes_of_a_real_mouse_meet_in_space(shared_data: Path) 
         # The body is about 100 px wide in every view.
         assert np.linalg.norm(view.camera.project(points) - pixels, axis=1).max() < 25
     assert (points[:, 2] > 0).all() and (points[:, 2] < 80).all()
+
+
+def _write(path: Path, image: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def test_mask_images_of_every_kind_agree(tmp_path: Path) -> None:
+    body = _animal(150).astype(np.uint8) * 255
+    grey = _write(tmp_path / "grey.png", body)
+    wide = _write(tmp_path / "wide.png", body.astype(np.uint16) * 257)
+    colour = _write(tmp_path / "colour.png", np.stack([0 * body, body, body // 3], axis=-1))
+    alpha = _write(tmp_path / "alpha.png", np.dstack([_scene(150), body]))
+    for path in (grey, wide, colour, alpha):
+        np.testing.assert_array_equal(mask_from_image(path, WIDTH, HEIGHT), _animal(150))
+
+
+def test_mask_images_that_cannot_be_used_say_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no mask image of this frame"):
+        mask_from_image(tmp_path / "000003.png", WIDTH, HEIGHT)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(InputError, match="broken.png: is not a readable image"):
+        mask_from_image(tmp_path / "broken.png", WIDTH, HEIGHT)
+    small = _write(tmp_path / "small.png", np.zeros((HEIGHT, WIDTH // 2), np.uint8))
+    with pytest.raises(InputError, match="small.png: the mask is 160x240 and its video 320x240"):
+        mask_from_image(small, WIDTH, HEIGHT)
+
+
+def test_a_view_gives_its_masks_wherever_they_come_from(tmp_path: Path) -> None:
+    camera = look_at(
+        "0", np.array([0, 0, 300.0]), np.array([0, 1.0, 0]), intrinsics_from_fov(50, WIDTH, HEIGHT), WIDTH, HEIGHT
+    )
+    places = [60, 100, 140, 180]
+    with (
+        VideoWriter(tmp_path / "v.mp4", WIDTH, HEIGHT, 25) as video,
+        VideoWriter(tmp_path / "m.mp4", WIDTH, HEIGHT, 25) as m,
+    ):
+        for number, x in enumerate(places):
+            video.write(_scene(x))
+            m.write(np.repeat(_animal(x)[..., None] * np.uint8(255), 3, axis=-1))
+            if number != 2:
+                _write(tmp_path / "masks" / f"{number:03d}.png", _animal(x) * np.uint8(255))
+    plain = View("0", camera, tmp_path / "v.mp4", frame_count=4)
+    shifted = np.array([1, 2, 3])
+    for view in (
+        plain,
+        replace(plain, mask_video=tmp_path / "m.mp4"),
+        replace(plain, mask_images=tmp_path / "masks", mask_digits=3),
+        replace(plain, mask_video=tmp_path / "m.mp4", sources=shifted),
+        replace(plain, mask_images=tmp_path / "masks", mask_digits=3, sources=shifted),
+    ):
+        wanted = [0, 2] if view.sources is not None else [0, 3]
+        found = list(read_masks(view, wanted, _arena(), MaskConfig()))
+        assert len(found) == 2
+        for number, mask in zip(view.source_frames(wanted), found, strict=True):
+            assert not isinstance(mask, InputError) and _iou(mask, _animal(places[number])) > 0.9
+    view = replace(plain, mask_images=tmp_path / "masks", mask_digits=3)
+    found = list(read_masks(view, [1, 2, 3], None, MaskConfig()))
+    assert [isinstance(mask, InputError) for mask in found] == [False, True, False] and "002.png" in str(found[1])
+    with pytest.raises(ValueError, match="background is needed"):
+        next(read_masks(plain, [0], None, MaskConfig()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mouse_facelift.samples.centres import CentreConfig, frame_centre, smooth_centres, triangulate
+from mouse_facelift.samples.centres import CentreConfig, find_jumps, frame_centre, smooth_centres, triangulate
 
 POINT = np.array([47.0, 61.0, 25.0])
 
@@ -62,3 +62,45 @@ def test_smoothing_keeps_constants_and_lines_and_reduces_noise():
     noise = np.random.default_rng(1).normal(size=(60, 3))
     assert smooth_centres(noise, times, 0.02).std() < 0.6 * noise.std()
     assert np.array_equal(smooth_centres(noise, times, 0.0), noise)
+
+
+def test_an_empty_view_has_no_say(ring, ball, distortion):
+    cameras = ring(6, distortion=distortion)
+    masks = [ball(c, POINT, 18.0) for c in cameras]
+    masks[4] = np.zeros_like(masks[4])
+    centroids = np.stack([np.argwhere(m).mean(axis=0)[::-1] + 0.5 if m.any() else [np.nan] * 2 for m in masks])
+    centre = frame_centre(masks, centroids, cameras, CentreConfig())
+    assert centre is not None and np.linalg.norm(centre.point - POINT) < 1.0 and centre.disagreement < 0.1
+    masks[2] = ball(cameras[2], POINT + [0.0, 0.0, 60.0], 18.0)
+    centroids[2] = np.argwhere(masks[2]).mean(axis=0)[::-1] + 0.5
+    centre = frame_centre(masks, centroids, cameras, CentreConfig())
+    assert centre is not None and np.linalg.norm(centre.point - POINT) < 1.5 and centre.disagreement > 1
+
+
+def test_a_given_centre_is_kept_and_its_misses_told(ring, ball):
+    cameras = ring(5)
+    masks = [ball(c, POINT, 18.0) for c in cameras]
+    centroids = np.stack([np.argwhere(m).mean(axis=0)[::-1] + 0.5 for m in masks])
+    for offset, low, high in ((0.0, 0.0, 0.1), (36.0, 1.5, 2.2)):
+        given = POINT + [0.0, 0.0, offset]
+        centre = frame_centre(masks, centroids, cameras, CentreConfig(), given)
+        assert centre is not None and np.array_equal(centre.point, given) and low <= centre.disagreement < high
+
+
+def test_jumps_are_found_and_stray_centres_and_walking_are_not():
+    rng = np.random.default_rng(2)
+    frames = np.arange(0, 200, 2)
+    walk = np.cumsum(rng.normal(0, 0.4, (100, 3)), axis=0)
+    walk[40:60] += np.linspace(0, 60, 20)[:, None] * [1.0, 0, 0]
+    walk[60:] += [60.0, 0, 0]
+    assert find_jumps(frames, walk, 100) == []
+    walk[30] += 80
+    assert find_jumps(frames, walk, 100) == []
+    walk[75:] += [0, 45.0, 0]
+    ((frame, length),) = find_jumps(frames, walk, 100)
+    assert frame == frames[75] and abs(length - 45) < 4
+    assert find_jumps(frames, walk, 100, CentreConfig(jump_mm=60)) == []
+    # The same step after a long pause of the selection is no jump.
+    later = frames + 400 * (frames >= frames[75])
+    assert find_jumps(later, walk, 100) == []
+    assert find_jumps(frames[:2], walk[[0, 99]], 100) == []

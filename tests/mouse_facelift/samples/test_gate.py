@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mouse_facelift.cameras.poses import turntable
+from mouse_facelift.errors import InputError
 from mouse_facelift.samples.gate import GateConfig, measure, reasons
 
 CENTRE, RADIUS = np.array([0.08, -0.05, 0.04]), 0.45
@@ -55,3 +56,36 @@ def test_truncation_counts_the_cut_outline(good):
     assert truncation[1] > 0.5 and truncation[[0, 2, 3, 4, 5]].max() == 0
     strict = GateConfig(max_truncation=0.2)
     assert any("cut by the frame" in r for r in reasons(measure(images, known, cameras), images, cameras, strict))
+
+
+def test_views_that_look_unlike_the_others_are_refused_only_when_thresholds_say_so(good):
+    images, known, cameras = good
+    rng = np.random.default_rng(0)
+    for view, image in enumerate(images):
+        grey = rng.integers(30, 90, (128, 128, 1)) * (0.5 if view == 2 else 1) + (60 if view == 2 else 0)
+        image[..., :3] = np.where(image[..., 3:] > 0, grey, 0)
+    agreement = measure(images, known, cameras)
+    assert agreement.gain[2] == pytest.approx(0.5, abs=0.05) and agreement.bias[2] == pytest.approx(60 / 255, abs=0.03)
+    assert reasons(agreement, images, cameras, GateConfig()) == []
+    for config, words in (
+        (GateConfig(max_bias=0.1), "brightness"),
+        (GateConfig(max_gain=1.5), "contrast"),
+        (GateConfig(min_sharpness=2.0), "blurred"),
+    ):
+        found = reasons(agreement, images, cameras, config)
+        assert len(found) == (6 if words == "blurred" else 1)
+        assert words in found[0]
+        assert words == "blurred" or "turntable_002" in found[0]
+    with pytest.raises(InputError, match="max-gain"):
+        GateConfig(max_gain=0.5)
+
+
+def test_an_empty_view_keeps_the_numbers_of_the_others(good):
+    images, known, cameras = good
+    images[4] = 0
+    rng = np.random.default_rng(0)
+    images[..., :3] = np.where(images[..., 3:] > 0, rng.integers(0, 99, images[..., :1].shape), 0)
+    agreement = measure(images, known, cameras)
+    others = [0, 1, 2, 3, 5]
+    assert np.isfinite(agreement.sharpness[others]).all() and np.isfinite(agreement.gain[others]).all()
+    assert np.isnan(agreement.gain[4]) and agreement.mask_fraction[4] == 0 and agreement.mask_fraction[0] > 0

@@ -54,3 +54,11 @@ def test_hull_points_fill_the_ball(ring, ball, distortion):
     assert np.linalg.norm(inside.mean(axis=0) - target) < 2.0
     # A hull holds the object, and from six views it is not much larger.
     assert 1.0 < len(inside) * 2.0**3 / (4 / 3 * np.pi * 20**3) < 1.6
+
+
+def test_what_hardly_any_frame_covers_is_not_the_animal(ring, ball):
+    # Low frames: far above and below the ball, no frame or one or two of them see anything.
+    cameras = [replace(c, height=110, K=c.K - np.array([[0, 0, 0], [0, 0, 70.0], [0, 0, 0]])) for c in ring(6)]
+    inside = hull_points([ball(c, CENTRE, 15.0) for c in cameras], cameras, CENTRE, 150.0, 40)
+    assert len(inside) > 0
+    assert np.abs(inside - CENTRE).max() < 30

@@ -13,6 +13,7 @@ import pytest
 from mouse_facelift.cameras.poses import turntable
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.schema import (
+    AGREEMENT_COLUMNS,
     SAMPLE_SCHEMA,
     Agreement,
     Sample,
@@ -37,13 +38,16 @@ CONTRACT = {
     "mask_fraction": pa.list_(pa.float32()),
     "hull_iou": pa.float32(),
     "epipolar_px": pa.float32(),
+    "sharpness": pa.list_(pa.float32()),
+    "gain": pa.list_(pa.float32()),
+    "bias": pa.list_(pa.float32()),
     "source": pa.string(),
 }
 
 
 def make_sample(views: int = 3, size: int = 24, seed: int = 0) -> Sample:
     rng = np.random.default_rng(seed)
-    scores = rng.random((3, views)).astype(np.float32)
+    scores = rng.random((6, views)).astype(np.float32)
     return Sample(
         sample_id=f"a-{seed:06d}",
         capture="a",
@@ -54,7 +58,7 @@ def make_sample(views: int = 3, size: int = 24, seed: int = 0) -> Sample:
         cameras=tuple(turntable(views, size)),
         centre_mm=np.array([1.0, 2.0, 1 / 3]),
         scale=0.0081,
-        agreement=Agreement(*scores, epipolar_px=1.25),
+        agreement=Agreement(scores[0], scores[1], scores[2], 1.25, scores[3], scores[4], scores[5]),
         mask_source="video",
         source="real",
     )
@@ -69,6 +73,8 @@ def test_round_trip_through_parquet_is_exact(tmp_path):
     assert np.array_equal(back.images, sample.images)
     assert np.array_equal(back.centre_mm, sample.centre_mm)
     assert (back.sample_id, back.frame, back.scale, back.segment) == ("a-000004", 4, 0.0081, 1)
+    for name in AGREEMENT_COLUMNS:
+        assert np.array_equal(back.agreement.columns()[name], sample.agreement.columns()[name]), name
     for one, other in zip(back.cameras, sample.cameras, strict=True):
         assert one.name == other.name
         assert np.array_equal(one.w2c, other.w2c.astype(np.float32))
@@ -82,6 +88,12 @@ def test_columns_are_the_contract():
     features = json.loads(SAMPLE_SCHEMA.metadata[b"huggingface"])["info"]["features"]
     assert set(features) == set(SAMPLE_SCHEMA.names)
     assert features["images"] == {"_type": "List", "feature": {"_type": "Image"}}
+
+
+def test_rows_without_photometry_are_read_with_nan():
+    row = table_from_samples([make_sample()]).drop_columns(["sharpness", "gain", "bias"]).to_pylist()[0]
+    back = sample_from_row(row).agreement
+    assert np.isnan([back.sharpness, back.gain, back.bias]).all() and back.bias.shape == (3,)
 
 
 def test_images_are_lossless_png_in_rgb_order():

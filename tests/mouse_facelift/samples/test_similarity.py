@@ -11,7 +11,7 @@ from mouse_facelift.capture.capture import Capture, View
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.centres import CentreConfig
 from mouse_facelift.samples.normalise import normalise_view, normalised_camera
-from mouse_facelift.samples.similarity import find_similarity
+from mouse_facelift.samples.similarity import find_similarity, jumps_by_capture
 from mouse_facelift.samples.splits import SplitConfig
 from mouse_facelift.samples.survey import FrameSurvey, _survey_frame
 from mouse_facelift.samples.units import FrameSelection, plan_units
@@ -32,7 +32,7 @@ def test_fit_clips_nothing_and_wastes_nothing(ring, ball, distortion):
     capture = recording(cameras)
     units, _ = plan_units([capture], FrameSelection(), SplitConfig(0), 5)
     surveys = [[survey(cameras, ball, f) for f in unit.frames] for unit in units]
-    found = find_similarity([capture], units, surveys, "fit", CentreConfig(smoothing_s=0))
+    found = find_similarity([capture], units, surveys, "fit", "auto", CentreConfig(smoothing_s=0))
     margins = []
     for unit in units:
         for frame, centre in found.centres[unit.name].items():
@@ -50,7 +50,7 @@ def test_scale_puts_the_mean_camera_at_facelifts_distance(ring, ball):
     capture = recording(cameras)
     units, _ = plan_units([capture], FrameSelection(), SplitConfig(0), 5)
     surveys = [[survey(cameras, ball, f) for f in unit.frames] for unit in units]
-    found = find_similarity([capture], units, surveys, 1.0, CentreConfig())
+    found = find_similarity([capture], units, surveys, 1.0, "auto", CentreConfig())
     distances = [
         np.linalg.norm(normalised_camera(c, centre, found.scale, 64, 1.0).centre)
         for unit in units
@@ -65,7 +65,7 @@ def test_smoothing_stops_at_cuts_but_not_at_units(ring):
     units, _ = plan_units([capture], FrameSelection(cuts=(6,)), SplitConfig(0), 2)
     places = {f: np.array([float(f), 0, 0]) if f < 6 else np.array([500.0 + f, 0, 0]) for f in range(12)}
     surveys = [[FrameSurvey(f, centre=places[f]) for f in unit.frames] for unit in units]
-    found = find_similarity([capture], units, surveys, 1.0, CentreConfig(smoothing_s=0.01))
+    found = find_similarity([capture], units, surveys, 1.0, "auto", CentreConfig(smoothing_s=0.01))
     centres = {f: c[0] for unit in units for f, c in found.centres[unit.name].items()}
     assert centres[5] < 6 < 500 < centres[6]
     assert centres[3] == pytest.approx(3, abs=0.05)
@@ -76,4 +76,14 @@ def test_nothing_usable_is_an_error_with_the_reason(ring):
     units, _ = plan_units([capture], FrameSelection(), SplitConfig(0), 20)
     surveys = [[FrameSurvey(f, error="no animal in the mask of view 2") for f in unit.frames] for unit in units]
     with pytest.raises(InputError, match="no animal in the mask of view 2"):
-        find_similarity([capture], units, surveys, 1.0, CentreConfig())
+        find_similarity([capture], units, surveys, 1.0, "auto", CentreConfig())
+
+
+def test_a_jump_nobody_told_of_is_reported_with_its_frame(ring):
+    capture = recording(ring(3), frames=40)
+    places = {f: np.array([f * 0.5 + (80.0 if f >= 25 else 0.0), 0, 0]) for f in range(40)}
+    for cuts, expected in (((), {"a": [25]}), ((25,), {})):
+        units, _ = plan_units([capture], FrameSelection(cuts=cuts), SplitConfig(0), 7)
+        surveys = [[FrameSurvey(f, centre=places[f]) for f in unit.frames] for unit in units]
+        found = jumps_by_capture([capture], units, surveys, CentreConfig())
+        assert {name: [frame for frame, _ in jumps] for name, jumps in found.items()} == expected

@@ -1,0 +1,68 @@
+"""What every resumable application shares: a claim on its output folder, and one Ray task per unit of work.
+
+A unit's files appear whole or not at all and their names follow from their content. The claim says what the unfinished
+run was asked to do, so that the same command goes on and any other leaves the folder alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import ray.data
+from tqdm import tqdm
+
+from mouse_facelift.config import RUN_FILE, write_run_record
+from mouse_facelift.errors import InputError
+from mouse_facelift.samples.dataset import open_dataset
+from mouse_facelift.storage import Store
+
+# Everything a run needs only while it runs; names that start with "_" are invisible to Parquet readers.
+WORK = "_work"
+_RUN = f"{WORK}/run.json"
+
+
+def finished_dataset(store: Store, identity: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a complete dataset, if it was made as ``identity`` says; otherwise an :class:`InputError`."""
+    manifest = open_dataset(store.uri).manifest
+    if manifest["config"] != identity:
+        raise InputError(f"{store.uri} holds a dataset made with other settings or inputs; choose another --out")
+    return manifest
+
+
+def claim(store: Store, identity: dict[str, Any], verb: str, config: Any) -> None:
+    """Begin a run, or go on with one that was stopped; a folder that holds anything else is left alone."""
+    if store.exists(_RUN):
+        if json.loads(store.read(_RUN)) != identity:
+            raise InputError(f"{store.uri} holds an unfinished run with other settings; choose another --out")
+        if not store.exists(RUN_FILE):
+            write_run_record(store.uri, verb, config)
+        return
+    if store.list():
+        raise InputError(f"{store.uri} is not empty and no run of this command fills it; choose another --out")
+    store.write(_RUN, json.dumps(identity).encode())
+    write_run_record(store.uri, verb, config)
+
+
+def map_with_progress(
+    title: str,
+    items: int,
+    task: Callable[[dict[str, Any]], dict[str, Any]],
+    total: int,
+    unit: str = " view-frames",
+) -> None:
+    """One Ray task per item, each on one CPU.
+
+    Args:
+        title: What the bar is called.
+        items: How many tasks; a task gets ``{"item": i}`` with ``i`` from 0.
+        task: Does an item's work and returns ``{"count": n}``, by which the bar advances.
+        total: What all counts add up to.
+        unit: What is counted.
+    """
+    dataset = ray.data.from_items([{"item": i} for i in range(items)], override_num_blocks=items)
+    with tqdm(total=total, desc=title, unit=unit, file=sys.stderr) as bar:
+        for row in dataset.map(task, num_cpus=1).iter_rows():
+            bar.update(row["count"])
