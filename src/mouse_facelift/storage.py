@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import posixpath
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from mouse_facelift.errors import InputError
+
+# Bytes that a download holds in memory.
+_PIECE = 8 << 20
 
 
 def inside(name: str) -> str:
@@ -26,6 +30,11 @@ def inside(name: str) -> str:
     return name
 
 
+def is_uri(location: str | Path) -> bool:
+    """Whether a location names its file system (``s3://...``) rather than being a path."""
+    return "://" in str(location)
+
+
 @dataclass(frozen=True)
 class Store:
     """A root folder on a file system, with writes that are never seen half done.
@@ -37,46 +46,71 @@ class Store:
 
     @staticmethod
     def at(location: str | Path) -> Store:
-        """The store at a local path (made absolute) or a URI."""
+        """The store at a local path (made absolute) or a URI; a URI's options, after "?", stay with it."""
         text = str(location)
-        return Store(text.rstrip("/") if "://" in text else str(Path(text).absolute()))
+        if not is_uri(text):
+            return Store(str(Path(text).absolute()))
+        place, mark, options = text.partition("?")
+        return Store(place.rstrip("/") + mark + options)
 
     def path(self, name: str) -> str:
         """Full location of a file of the store, for messages and readers."""
-        return f"{self.uri}/{name}" if name else self.uri
+        if not name:
+            return self.uri
+        place, mark, options = self.uri.partition("?") if is_uri(self.uri) else (self.uri, "", "")
+        return f"{place}/{name}{mark}{options}"
 
     def exists(self, name: str) -> bool:
         system, path = self._locate(name)
-        return system.get_file_info(path).type != fs.FileType.NotFound
+        with self._explained(name):
+            return system.get_file_info(path).type != fs.FileType.NotFound
 
     def list(self, folder: str = "", suffix: str = "") -> list[str]:
         """Names (relative to the store) of all files below ``folder``, sorted."""
         system, root = self._open()
         selector = fs.FileSelector(posixpath.join(root, folder), recursive=True, allow_not_found=True)
-        infos = system.get_file_info(selector)
+        with self._explained(folder):
+            infos = system.get_file_info(selector)
         names = [posixpath.relpath(i.path, root) for i in infos if i.type == fs.FileType.File]
         return sorted(n for n in names if n.endswith(suffix) and not n.endswith(".tmp"))
+
+    def state(self, name: str) -> tuple[int, int]:
+        """(size in bytes, time of the last change in ns) of a file: together they tell one state of it from another."""
+        system, path = self._locate(name)
+        with self._explained(name):
+            info = system.get_file_info(path)
+        if info.type != fs.FileType.File:
+            raise InputError(f"{self.path(name)} does not exist")
+        return info.size, info.mtime_ns
+
+    def download(self, name: str, target: Path) -> None:
+        """Copy a file of the store to a local path, piece by piece; it appears there whole or not at all."""
+        system, path = self._locate(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.tmp")
+        with self._explained(name), system.open_input_stream(path) as stream, partial.open("wb") as written:
+            while piece := stream.read(_PIECE):
+                written.write(piece)
+        partial.replace(target)
 
     def read(self, name: str) -> bytes:
         """A file's bytes; a missing file is an :class:`InputError`."""
         system, path = self._locate(name)
-        try:
-            with system.open_input_stream(path) as stream:
-                return stream.read()
-        except FileNotFoundError as error:
-            raise InputError(f"{self.path(name)} does not exist") from error
+        with self._explained(name), system.open_input_stream(path) as stream:
+            return stream.read()
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole or not at all: temporary name and rename locally, a single PUT on object stores."""
         system, target = self._locate(name)
         local = isinstance(system, fs.LocalFileSystem)
-        if local:
-            system.create_dir(posixpath.dirname(target), recursive=True)
         written = f"{target}.tmp" if local else target
-        with system.open_output_stream(written) as stream:
-            stream.write(data)
-        if local:
-            system.move(written, target)
+        with self._explained(name):
+            if local:
+                system.create_dir(posixpath.dirname(target), recursive=True)
+            with system.open_output_stream(written) as stream:
+                stream.write(data)
+            if local:
+                system.move(written, target)
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file of the store."""
@@ -97,6 +131,19 @@ class Store:
         system, path = self._locate(folder)
         with contextlib.suppress(FileNotFoundError):
             system.delete_dir(path)
+
+    @contextlib.contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        """What the file system says, as one line that names the file."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise InputError(f"{self.path(name)} does not exist") from error
+        except OSError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{self.path(name)}: {reason}; check the place, the space left and the credentials"
+            ) from error
 
     def _locate(self, name: str) -> tuple[fs.FileSystem, str]:
         """The file system, and a file's path on it; a name that leaves the store is refused."""

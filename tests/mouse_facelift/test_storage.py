@@ -42,3 +42,29 @@ def test_names_stay_inside_the_store(tmp_path, name):
         with pytest.raises(InputError, match="leave its folder"):
             use(name)
     assert not list(tmp_path.rglob("*"))
+
+
+def test_an_object_store_keeps_files_like_a_folder(s3_server, tmp_path):
+    store = Store.at(f"s3://lab/runs/one/{s3_server}")
+    assert store.path("a/b") == f"s3://lab/runs/one/a/b{s3_server}"
+    assert store.list() == [] and not store.exists("a/b")
+    store.write("a/b", b"first")
+    store.write("a/b", b"second")
+    store.write("c", bytes(100_000))
+    assert store.list() == ["a/b", "c"] and store.read("a/b") == b"second"
+    assert Store.at(store.path("a")).list() == ["b"]
+    assert store.state("c")[0] == 100_000
+    store.download("c", tmp_path / "deep" / "c")
+    assert (tmp_path / "deep" / "c").read_bytes() == bytes(100_000)
+    store.delete("a")
+    assert store.list() == ["c"]
+    with pytest.raises(InputError, match="runs/one/absent.* does not exist"):
+        store.read("absent")
+    with pytest.raises(InputError, match="no-such-bucket"):
+        Store.at(f"s3://no-such-bucket/x{s3_server}").write("a", b"")
+
+
+def test_a_full_or_forbidden_place_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="check the place"):
+        Store.at(tmp_path / "file").write("a", b"")

@@ -15,9 +15,11 @@ import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 import pytest
 
+from mouse_facelift.capture.fetch import CACHE_VARIABLE
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.dataset import open_dataset
 from mouse_facelift.samples.splits import SplitConfig
+from mouse_facelift.storage import Store
 from pipelines.preprocess import PreprocessConfig, main, preprocess
 from tests.worlds import ball_centre, ball_mask, make_ring, write_ball_recording
 
@@ -45,6 +47,13 @@ def config(recording: Path, out: Path) -> PreprocessConfig:
         unit_frames=4,
         split=SplitConfig(val_fraction=0.25, gap_s=0.05),
     )
+
+
+def command(recording: Path | str, out: Path | str) -> list[str]:
+    """The command line of :func:`config`."""
+    options = "--image-size 96 --zoom 3.0 --unit-frames 4 --split.val-fraction 0.25 --split.gap-s 0.05"
+    start = [sys.executable, "-m", "pipelines.preprocess", "--capture", str(recording), "--out", str(out)]
+    return start + options.split()
 
 
 def test_every_frame_is_written_rejected_or_in_a_gap(dataset):
@@ -113,29 +122,40 @@ def test_a_stopped_run_goes_on_to_the_same_rows(dataset, recording, tmp_path, mo
 
 
 @pytest.mark.slow
+def test_from_and_to_an_object_store_the_rows_are_the_same(dataset, recording, s3_server, tmp_path):
+    """A process of its own: Ray's workers take the credentials from the environment that Ray starts in."""
+    there = Store.at(f"s3://lab/captures/ball{s3_server}")
+    for path in recording.rglob("*"):
+        if path.is_file():
+            there.write(str(path.relative_to(recording)), path.read_bytes())
+    out = Store.at(f"s3://lab/datasets/ball{s3_server}")
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {CACHE_VARIABLE: str(tmp_path)}
+    for _ in range(2):  # The second run finds the first one's dataset and does nothing.
+        finished = subprocess.run(
+            command(there.uri, out.uri), env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert finished.returncode == 0, finished.stderr
+    written = {name: out.read(name) for name in out.list() if name.startswith("split=")}
+    assert written == shards(dataset)
+    assert [s.frame for s in open_dataset(out.uri).samples("val")] == [
+        s.frame for s in open_dataset(str(dataset)).samples("val")
+    ]
+    assert not [name for name in out.list() if name.startswith("_work")]
+
+
+@pytest.mark.slow
 def test_kill_nine_then_the_same_command_completes(dataset, recording, tmp_path):
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "pipelines.preprocess", "--capture", str(recording), "--out", str(out)]
-    command += [
-        "--image-size",
-        "96",
-        "--zoom",
-        "3.0",
-        "--unit-frames",
-        "4",
-        "--split.val-fraction",
-        "0.25",
-        "--split.gap-s",
-        "0.05",
-    ]
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command(recording, out), env=environment, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(out.glob("split=train/*.parquet")) and process.poll() is None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    finished = subprocess.run(command(recording, out), env=environment, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr
     assert shards(out) == shards(dataset)
 

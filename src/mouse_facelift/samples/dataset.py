@@ -9,21 +9,23 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float
 
 from mouse_facelift.capture.capture import Capture
 from mouse_facelift.errors import InputError
-from mouse_facelift.samples.schema import SCHEMA_VERSION, Sample, sample_from_row
+from mouse_facelift.samples.schema import AGREEMENT_COLUMNS, SAMPLE_SCHEMA, SCHEMA_VERSION, Sample, sample_from_row
+from mouse_facelift.samples.verdict import VERDICT_COLUMNS, VerdictConfig, judge_rows
 from mouse_facelift.storage import Store
 
 MANIFEST = "dataset.json"
 REJECTED = "rejected.parquet"
-_GATE_COLUMNS = ("hull_iou", "epipolar_px", "mask_fraction", "truncation")
+_NO_ROWS = pa.schema([SAMPLE_SCHEMA.field(name) for name in VERDICT_COLUMNS]).empty_table()
 
 
 @dataclass(frozen=True)
@@ -105,28 +107,44 @@ def finish_dataset(
     config: dict[str, Any],
     similarity: dict[str, float],
     gap_frames: int,
+    splits: dict[str, Any] | None = None,
+    thresholds: VerdictConfig | None = None,
+    jumps: Mapping[str, Sequence[tuple[int, float]]] | None = None,
 ) -> dict[str, Any]:
     """Write ``rejected.parquet`` and, last, ``dataset.json``; returns the manifest.
 
     The fingerprint covers the bytes of every shard: two datasets with one fingerprint hold the same rows.
+
+    Args:
+        store: Where the dataset goes; its shards are there already.
+        shards: Names of the shards, relative to the store.
+        rejected: Table of what was set aside; has a column "reason".
+        captures, config, similarity: What the dataset was made from, and how.
+        gap_frames: Number of frames that the gaps between splits left out.
+        splits: The rule and measured gaps, from :func:`mouse_facelift.samples.splits.describe_splits`.
+        thresholds: Of the verdict.
+        jumps: By capture, (frame, mm) where the animal is suddenly elsewhere.
     """
-    digest, rows, columns = hashlib.sha256(), {}, {name: [] for name in _GATE_COLUMNS}
+    digest, rows, tables = hashlib.sha256(), {}, [_NO_ROWS]
     for name in shards:
         digest.update(name.encode() + hashlib.sha256(store.read(name)).digest())
-        table = store.read_table(name, list(_GATE_COLUMNS))
-        rows[name] = table.num_rows
-        for column, values in columns.items():
-            kept = table[column].combine_chunks()
-            values.append(kept.flatten().to_numpy() if pa.types.is_list(kept.type) else kept.to_numpy())
+        tables.append(store.read_table(name, list(VERDICT_COLUMNS)).select(VERDICT_COLUMNS).cast(_NO_ROWS.schema))
+        rows[name] = tables[-1].num_rows
+    kept = pa.concat_tables(tables)
+    verdict, views = judge_rows(kept, rejected.num_rows, thresholds or VerdictConfig())
     store.write_table(REJECTED, rejected)
-    splits = {s: sum(n for name, n in rows.items() if name.startswith(f"split={s}/")) for s in ("train", "val")}
+    counts = {s: sum(n for name, n in rows.items() if name.startswith(f"split={s}/")) for s in ("train", "val")}
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "fingerprint": digest.hexdigest(),
+        "verdict": verdict.plain(),
         "similarity": similarity,
-        "counts": splits | {"rejected": rejected.num_rows, "gap": gap_frames},
+        "counts": counts | {"rejected": rejected.num_rows, "gap": gap_frames},
+        "splits": splits or {},
+        "jumps": {name: [list(jump) for jump in found] for name, found in (jumps or {}).items()},
         "rejected_reasons": _count_reasons(rejected["reason"].to_pylist()),
-        "gate": {column: _quantiles(np.concatenate(values)) for column, values in columns.items()},
+        "gate": {column: _quantiles(_flat(kept[column])) for column in AGREEMENT_COLUMNS},
+        "views": [view.plain() for view in views],
         "captures": [describe_capture(c) for c in captures],
         "config": config,
         "shards": rows,
@@ -136,11 +154,22 @@ def finish_dataset(
 
 
 def _count_reasons(reasons: Sequence[str]) -> dict[str, int]:
-    """How often each kind of reason occurs; the measured numbers in parentheses make no kind of their own."""
-    return dict(Counter(re.sub(r" \([^)]*\)", "", reason) for reason in reasons).most_common())
+    """How often each kind of reason occurs: a frame with several counts for each, and the measured numbers in
+    parentheses make no kind of their own.
+    """
+    kinds = [re.sub(r" \([^)]*\)", "", kind) for reason in reasons for kind in reason.split("; ")]
+    return dict(Counter(kinds).most_common())
+
+
+def _flat(column: pa.ChunkedArray) -> Float[np.ndarray, "n"]:
+    """A column's numbers, per sample or per view."""
+    values = column.combine_chunks()
+    return (values.flatten() if pa.types.is_list(values.type) else values).to_numpy(zero_copy_only=False).astype(float)
 
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:
+    """Quantiles of what could be measured (not nan), which JSON can hold."""
+    values = values[~np.isnan(values)]
     if not len(values):
         return {}
     return {f"q{int(q * 100):02d}": round(float(np.quantile(values, q)), 5) for q in (0.0, 0.05, 0.5, 0.95, 1.0)}

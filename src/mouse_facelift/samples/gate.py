@@ -6,6 +6,7 @@
 * ``view_hull_iou``: IoU of a silhouette with the reprojected visual hull of the other silhouettes.
 * ``epipolar_px``: root-mean-square distance, in pixels, of the silhouettes' centroids from the reprojection of their
   triangulated point. Centroids of different views are not images of one point, so a few pixels are normal.
+* ``sharpness``, ``gain``, ``bias``: how a view looks beside the others (:mod:`mouse_facelift.samples.photometry`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from mouse_facelift.cameras import Camera
+from mouse_facelift.errors import InputError
 from mouse_facelift.samples.centres import triangulate
 from mouse_facelift.samples.hull import hull_agreement, silhouette_images
+from mouse_facelift.samples.photometry import measure_photometry
 from mouse_facelift.samples.schema import Agreement
+
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -35,20 +40,35 @@ class GateConfig:
     """Largest RMS centroid residual, as a share of the animal's largest extent in the image."""
     max_truncation: float = 1.5
     """Largest truncation of any view (a cut through the middle of a body is about 0.5 to 1)."""
+    min_sharpness: float | None = None
+    """Least sharpness of any view (1: white noise, 0: smooth shading); none: measured, never a reason."""
+    max_gain: float | None = None
+    """Largest factor between a view's contrast and the others', either way; none: measured, never a reason."""
+    max_bias: float | None = None
+    """Largest offset of a view's brightness from the others', as a share of full white; none: never a reason."""
+
+    def __post_init__(self) -> None:
+        if self.max_gain is not None and self.max_gain < 1:
+            raise InputError(f"gate: max-gain {self.max_gain} is a factor either way and must be at least 1")
 
 
 def measure(
     images: UInt8[np.ndarray, "v s s 4"], known: Bool[np.ndarray, "v s s"], cameras: Sequence[Camera]
 ) -> Agreement:
-    """Measure a sample. ``known`` marks the pixels that the source frames cover. Empty views give zeros and nan."""
+    """Measure a sample. ``known`` marks the pixels that the source frames cover.
+
+    Where a view is empty there is no hull and no common point: zeros and nan.
+    """
     masks = images[..., 3] > 127
-    fractions = masks.mean(axis=(1, 2), dtype=np.float32)
-    if not masks.any(axis=(1, 2)).all():
-        empty = np.zeros(len(cameras), np.float32)
-        return Agreement(fractions, empty, empty, float("nan"))
+    fractions = np.array([np.count_nonzero(mask) for mask in masks], np.float32) / np.float32(masks[0].size)
     truncations = np.array([_truncation(m, k) for m, k in zip(masks, known, strict=True)], np.float32)
-    hull = hull_agreement(silhouette_images(masks, known), cameras, _ball_radius(masks, cameras))
-    return Agreement(fractions, truncations, hull, _epipolar_residual(masks, cameras))
+    hull, epipolar = np.zeros(len(cameras), np.float32), float("nan")
+    if fractions.all():
+        pixels = [_animal_pixels(mask) for mask in masks]
+        hull = hull_agreement(silhouette_images(masks, known), cameras, _ball_radius(pixels, cameras))
+        epipolar = _epipolar_residual(np.stack([p.mean(axis=0) for p in pixels]), cameras)
+    look = measure_photometry(images, masks)
+    return Agreement(fractions, truncations, hull, epipolar, look.sharpness, look.gain, look.bias)
 
 
 def reasons(
@@ -56,7 +76,8 @@ def reasons(
 ) -> list[str]:
     """Why a sample cannot be used; empty when it can."""
     found = []
-    for camera, fraction, truncation in zip(cameras, agreement.mask_fraction, agreement.truncation, strict=True):
+    for view, camera in enumerate(cameras):
+        fraction, truncation = agreement.mask_fraction[view], agreement.truncation[view]
         if fraction < config.min_mask_fraction:
             found.append(f"view {camera.name}: no animal to speak of (covers {fraction:.2%})")
         if truncation > config.max_truncation:
@@ -64,41 +85,61 @@ def reasons(
         origin = camera.project(np.zeros(3)) if camera.t[2] > 0 else np.full(2, -1.0)
         if not camera.contains(origin):
             found.append(f"view {camera.name}: the animal's centre is not in front of and inside the view")
+        found += _looks_wrong(agreement, view, camera.name, config)
     if found:
         return found
     if agreement.hull_iou < config.min_hull_iou:
         found.append(f"silhouettes disagree (hull IoU {agreement.hull_iou:.2f})")
-    extent = max(np.ptp(np.argwhere(image[..., 3] > 127), axis=0).max() for image in images)
-    if agreement.epipolar_px > config.max_epipolar * max(extent, 1):
+    extent = max(max(cv2.boundingRect((image[..., 3] > 127).view(np.uint8))[2:]) for image in images)
+    if agreement.epipolar_px > config.max_epipolar * extent:
         found.append(f"silhouette centres disagree ({agreement.epipolar_px:.1f} px)")
+    return found
+
+
+def _looks_wrong(agreement: Agreement, view: int, name: str, config: GateConfig) -> list[str]:
+    """A view's photometric reasons; a number that could not be measured (nan) is none."""
+    sharpness, gain, bias = agreement.sharpness[view], agreement.gain[view], agreement.bias[view]
+    found = []
+    if config.min_sharpness is not None and sharpness < config.min_sharpness:
+        found.append(f"view {name}: blurred (sharpness {sharpness:.3f})")
+    if config.max_gain is not None and (gain > config.max_gain or gain < 1 / config.max_gain):
+        found.append(f"view {name}: contrast unlike the other views' (gain {gain:.2f})")
+    if config.max_bias is not None and abs(bias) > config.max_bias:
+        found.append(f"view {name}: brightness unlike the other views' (bias {bias:+.3f})")
     return found
 
 
 def _truncation(mask: Bool[np.ndarray, "s s"], known: Bool[np.ndarray, "s s"]) -> float:
     """Silhouette pixels that touch the image border or unknown pixels, over the square root of its area."""
-    inner = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    cut = np.count_nonzero(mask & (inner == 0))
+    if not mask.any():
+        return 0.0
+    # With a pixel's margin around the animal, its own pixels lie on the border of this part only at the image's border.
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    part = (slice(max(top - 1, 0), top + height + 1), slice(max(left - 1, 0), left + width + 1))
+    inner = cv2.erode(known[part].view(np.uint8), _NEIGHBOURS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    cut = np.count_nonzero(mask[part] & (inner == 0))
     return cut / float(np.sqrt(mask.sum()))
 
 
-def _ball_radius(masks: Bool[np.ndarray, "v s s"], cameras: Sequence[Camera]) -> float:
+def _animal_pixels(mask: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "n 2"]:
+    """Centres of the silhouette's pixels."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    part = mask[top : top + height, left : left + width]
+    return cv2.findNonZero(part.view(np.uint8)).reshape(-1, 2) + [left + 0.5, top + 0.5]
+
+
+def _ball_radius(pixels: Sequence[Float[np.ndarray, "n 2"]], cameras: Sequence[Camera]) -> float:
     """Radius about the origin of a ball that holds everything the silhouettes show."""
     radii = []
-    for mask, camera in zip(masks, cameras, strict=True):
-        rows, columns = np.nonzero(mask)
-        offset = np.hypot(columns + 0.5 - camera.K[0, 2], rows + 0.5 - camera.K[1, 2]).max()
+    for shown, camera in zip(pixels, cameras, strict=True):
+        across = shown - camera.K[:2, 2]
+        offset = np.sqrt(np.einsum("nk,nk->n", across, across).max())
         radii.append(offset / camera.K[0, 0] * np.linalg.norm(camera.centre))
     return 1.1 * float(max(radii))
 
 
-def _centroid(mask: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "2"]:
-    rows, columns = np.nonzero(mask)
-    return np.array([columns.mean() + 0.5, rows.mean() + 0.5])
-
-
-def _epipolar_residual(masks: Bool[np.ndarray, "v s s"], cameras: Sequence[Camera]) -> float:
-    pixels = np.stack([_centroid(mask) for mask in masks])
-    directions = np.stack([c.rays(p) for c, p in zip(cameras, pixels, strict=True)])
+def _epipolar_residual(centroids: Float[np.ndarray, "v 2"], cameras: Sequence[Camera]) -> float:
+    directions = np.stack([c.rays(p) for c, p in zip(cameras, centroids, strict=True)])
     point = triangulate(np.stack([c.centre for c in cameras]), directions).point
-    residuals = [np.sum((c.project(point) - p) ** 2) for c, p in zip(cameras, pixels, strict=True)]
+    residuals = [np.sum((c.project(point) - p) ** 2) for c, p in zip(cameras, centroids, strict=True)]
     return float(np.sqrt(np.mean(residuals)))

@@ -18,10 +18,9 @@ from jaxtyping import Float, Float32, UInt8
 
 from mouse_facelift.cameras import Camera
 from mouse_facelift.errors import InputError
+from mouse_facelift.samples.png import encode_png_rgba
 
 SCHEMA_VERSION = 1
-# Level 1 costs a third of the default level's time for a few per cent of size on masked animals.
-PNG_COMPRESSION = 1
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -44,6 +43,9 @@ def _schema() -> pa.Schema:
         pa.field("view_hull_iou", pa.list_(pa.float32())),
         pa.field("hull_iou", pa.float32()),
         pa.field("epipolar_px", pa.float32()),
+        pa.field("sharpness", pa.list_(pa.float32())),
+        pa.field("gain", pa.list_(pa.float32())),
+        pa.field("bias", pa.list_(pa.float32())),
         pa.field("mask_source", pa.string()),
         pa.field("source", pa.string()),
     ]
@@ -66,6 +68,10 @@ def _hugging_face_feature(kind: pa.DataType) -> dict[str, Any]:
 
 
 SAMPLE_SCHEMA = _schema()
+# Rows that were written before the gate looked at brightness lack these.
+_PHOTOMETRY = ("sharpness", "gain", "bias")
+AGREEMENT_COLUMNS = ("mask_fraction", "truncation", "view_hull_iou", "hull_iou", "epipolar_px", *_PHOTOMETRY)
+"""What the gate measures; rejected rows have these columns too."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,18 @@ class Agreement:
     truncation: Float32[np.ndarray, "v"]
     view_hull_iou: Float32[np.ndarray, "v"]
     epipolar_px: float
+    sharpness: Float32[np.ndarray, "v"]
+    gain: Float32[np.ndarray, "v"]
+    bias: Float32[np.ndarray, "v"]
 
     @property
     def hull_iou(self) -> float:
         """Mean over views of the silhouette's IoU with the reprojected visual hull."""
         return float(np.mean(self.view_hull_iou))
+
+    def columns(self) -> dict[str, Any]:
+        """The numbers by column of :data:`SAMPLE_SCHEMA`, those of :data:`AGREEMENT_COLUMNS`."""
+        return {name: getattr(self, name) for name in AGREEMENT_COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,7 @@ class Sample:
         images: RGBA, straight alpha, all views of one size.
         cameras: Pinhole cameras of exactly these pixels, in the normalised world.
         centre_mm, scale: ``X_normalised = scale * (X_mm - centre_mm)``.
-        mask_source: Where the alpha came from ("video" or "estimated").
+        mask_source: Where the alpha came from ("video", "images" or "estimated"); "none" where all is opaque.
         source: "real", "rendered", or the fingerprint of the generator that made the images.
     """
 
@@ -110,13 +123,12 @@ class Sample:
 
 
 def encode_image(image: UInt8[np.ndarray, "h w 4"]) -> bytes:
-    """RGBA pixels to PNG bytes; the same pixels always give the same bytes."""
-    ok, data = cv2.imencode(
-        ".png", cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA), [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
-    )
-    if not ok:
-        raise ValueError(f"OpenCV could not encode an image of shape {image.shape}")
-    return data.tobytes()
+    """RGBA pixels to PNG bytes; the same pixels always give the same bytes.
+
+    Of the standard lossless files that tests/benchmarks/encoding.py compares on normalised views, this one is the
+    fastest to write and to read.
+    """
+    return encode_png_rgba(image)
 
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 4"]:
@@ -154,11 +166,7 @@ def row_from_sample(sample: Sample) -> dict[str, Any]:
         "w2c": [camera.w2c.reshape(16) for camera in sample.cameras],
         "centre_mm": sample.centre_mm,
         "scale": sample.scale,
-        "mask_fraction": sample.agreement.mask_fraction,
-        "truncation": sample.agreement.truncation,
-        "view_hull_iou": sample.agreement.view_hull_iou,
-        "hull_iou": sample.agreement.hull_iou,
-        "epipolar_px": sample.agreement.epipolar_px,
+        **sample.agreement.columns(),
         "mask_source": sample.mask_source,
         "source": sample.source,
     }
@@ -177,6 +185,7 @@ def sample_from_row(row: Mapping[str, Any]) -> Sample:
         np.asarray(row["truncation"], np.float32),
         np.asarray(row["view_hull_iou"], np.float32),
         float(row["epipolar_px"]),
+        *(_per_view(row, name, len(cameras)) for name in _PHOTOMETRY),
     )
     plain = {key: row[key] for key in ("sample_id", "capture", "mask_source", "source")}
     return Sample(
@@ -190,6 +199,11 @@ def sample_from_row(row: Mapping[str, Any]) -> Sample:
         scale=float(row["scale"]),
         agreement=agreement,
     )
+
+
+def _per_view(row: Mapping[str, Any], name: str, views: int) -> Float32[np.ndarray, "v"]:
+    """A row's numbers per view; nan where the row does not have them."""
+    return np.full(views, np.nan, np.float32) if row.get(name) is None else np.asarray(row[name], np.float32)
 
 
 def table_from_samples(samples: Sequence[Sample]) -> pa.Table:
