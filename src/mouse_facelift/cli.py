@@ -21,6 +21,9 @@ PROG = "mouse-facelift"
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("pipelines.demo", "a rendered recording -> shards -> trained model -> splats -> report.html"),
     "preprocess": ("pipelines.preprocess", "recordings -> a dataset of multi-view samples"),
+    "import-facelift": ("pipelines.import_facelift", "FaceLift's sample folders -> a dataset"),
+    "export-facelift": ("pipelines.export_facelift", "a dataset -> FaceLift's sample folders and list files"),
+    "inspect": ("pipelines.inspect", "a recording, a dataset or a run -> what is there, and can it be trusted"),
     "train gslrm": ("training.gslrm", "a dataset -> a model that turns views into 3-D Gaussians"),
     "reconstruct": ("pipelines.reconstruct", "a dataset and a model -> Gaussians, turntables and a report"),
 }

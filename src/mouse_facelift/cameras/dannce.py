@@ -58,7 +58,7 @@ def read_dannce_params(folder: str | Path, sizes: Mapping[str, Size]) -> list[Ca
     files = params_files(folder)
     if not files:
         raise InputError(f"{folder}: holds no NAME{PARAMS_SUFFIX} file; give a folder with one per camera")
-    return [_camera(path, name, _load_mat(path), sizes) for name, path in files.items()]
+    return [_camera(path, name, load_mat(path), sizes) for name, path in files.items()]
 
 
 def label3d_names(path: str | Path) -> list[str]:
@@ -77,7 +77,7 @@ def read_label3d(path: str | Path, sizes: Mapping[str, Size]) -> list[Camera]:
 
 
 def _label3d_entries(path: Path) -> dict[str, Mapping[str, Any]]:
-    content = _load_mat(path)
+    content = load_mat(path)
     if "params" not in content:
         raise InputError(f"{path}: has no variable 'params'; expected a cell array of K, RDistort, TDistort, r and t")
     entries = [_fields(path, cell) for cell in np.asarray(content["params"], dtype=object).ravel()]
@@ -92,7 +92,12 @@ def _label3d_entries(path: Path) -> dict[str, Mapping[str, Any]]:
     return dict(zip(names, entries, strict=True))
 
 
-def _load_mat(path: Path) -> dict[str, Any]:
+def load_mat(path: Path) -> dict[str, Any]:
+    """The variables of a MATLAB file.
+
+    Raises:
+        InputError: Not a readable one, or in the v7.3 format.
+    """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

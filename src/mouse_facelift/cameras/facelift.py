@@ -26,9 +26,17 @@ def read_facelift(path: str | Path) -> tuple[list[Camera], list[str]]:
     Raises:
         InputError: Not such a file, or a frame in it is not a camera.
     """
-    path = Path(path)
+    return cameras_from_content(path, read_content(path))
+
+
+def read_content(path: str | Path) -> Mapping[str, Any]:
+    """The whole of an ``opencv_cameras.json`` as plain values, its ``frames`` a list that is not empty.
+
+    Raises:
+        InputError: Not such a file.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except ValueError as error:
@@ -36,28 +44,41 @@ def read_facelift(path: str | Path) -> tuple[list[Camera], list[str]]:
     frames = content.get("frames") if isinstance(content, Mapping) else None
     if not isinstance(frames, list) or not frames:
         raise InputError(f"{path}: has no list 'frames' of cameras; expected FaceLift's {FILE_NAME}")
+    return content
+
+
+def cameras_from_content(path: str | Path, content: Mapping[str, Any]) -> tuple[list[Camera], list[str]]:
+    """What :func:`read_facelift` returns, from the content of the file at ``path``."""
+    path, frames = Path(path), content["frames"]
     images = [str(frame.get("file_path", "")) if isinstance(frame, Mapping) else "" for frame in frames]
     return [_camera(path, i, frame, image) for i, (frame, image) in enumerate(zip(frames, images, strict=True))], images
 
 
-def write_facelift(path: str | Path, sample_id: str, cameras: Sequence[Camera], images: Sequence[str]) -> None:
+def write_facelift(
+    path: str | Path,
+    sample_id: str,
+    cameras: Sequence[Camera],
+    images: Sequence[str],
+    extra: Mapping[str, Any] | None = None,
+) -> None:
     """Write the ``opencv_cameras.json`` of a sample.
 
     Args:
-        path: Where to.
+        path: Where to: a local path or a URI.
         sample_id: The file's ``id``.
         cameras: Without skew and distortion, which the format cannot hold.
         images: Each camera's image, relative to the JSON's folder.
+        extra: Further top-level entries, plain values; FaceLift ignores what it does not know.
     """
-    path = Path(path)
     frames = []
-    for camera, image in zip(cameras, images, strict=True):
+    for number, (camera, image) in enumerate(zip(cameras, images, strict=True)):
         fx, fy, cx, cy = (float(v) for v in camera.fxfycxcy)
         size = {"w": camera.width, "h": camera.height}
         intrinsics = {"fx": fx, "fy": fy, "cx": cx, "cy": cy}
-        frames.append({**size, **intrinsics, "w2c": camera.w2c.tolist(), "file_path": image})
-    text = json.dumps({"id": sample_id, "frames": frames}, indent=2) + "\n"
-    Store.at(path.parent).write(path.name, text.encode())
+        frames.append({**size, **intrinsics, "w2c": camera.w2c.tolist(), "file_path": image, "view_id": number})
+    text = json.dumps({"id": sample_id, "frames": frames, **(extra or {})}, indent=2, allow_nan=False) + "\n"
+    folder, _, name = str(path).rpartition("/")
+    Store.at(folder or ".").write(name, text.encode())
 
 
 def _camera(path: Path, number: int, frame: Any, image: str) -> Camera:

@@ -17,6 +17,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from mouse_facelift.evaluation.charts import Chart, line_chart_svg
+from mouse_facelift.evaluation.drawings import Drawing
 from mouse_facelift.evaluation.images import Image, encode_png
 
 Status = Literal["good", "nearest", "blank", "undefined"]
@@ -71,13 +72,14 @@ class Video:
 
 @dataclass(frozen=True)
 class Table:
-    """Plain cells; the first column is text, the others are set as numbers."""
+    """Plain cells; the first ``text_columns`` are text, the others are set as numbers."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    text_columns: int = 1
 
 
-Item = Picture | Video | Chart | Table
+Item = Picture | Video | Chart | Drawing | Table
 
 
 @dataclass(frozen=True)
@@ -177,14 +179,18 @@ def _item(item: Item, folder: Path) -> str:
             return _figure(player, item.caption)
         case Chart():
             return f"<figure class='chart'>{line_chart_svg(item)}</figure>"
+        case Drawing():
+            return f"<figure class='drawing'>{item.svg}<figcaption>{escape(item.caption)}</figcaption></figure>"
         case Table():
-            header = "".join(f"<th{' class=n' if i else ''}>{escape(name)}</th>" for i, name in enumerate(item.header))
-            rows = "".join(_table_row(row) for row in item.rows)
-            return f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
+            header = _table_row(item.header, item.text_columns, "th")
+            rows = "".join(_table_row(row, item.text_columns) for row in item.rows)
+            return f"<table><thead>{header}</thead><tbody>{rows}</tbody></table>"
 
 
-def _table_row(row: Sequence[str]) -> str:
-    cells = "".join(f"<td{' class=n' if i else ''}>{escape(cell)}</td>" for i, cell in enumerate(row))
+def _table_row(row: Sequence[str], text_columns: int, tag: str = "td") -> str:
+    cells = "".join(
+        f"<{tag}{' class=n' if i >= text_columns else ''}>{escape(cell)}</{tag}>" for i, cell in enumerate(row)
+    )
     return f"<tr>{cells}</tr>"
 
 
@@ -223,6 +229,7 @@ figure img, figure video { max-width: 100%; display: block; border: 1px solid #e
 figure video { width: 256px; }
 figcaption { font-size: .85rem; color: #666; margin-top: .25rem; }
 .chart { flex: 1 1 480px; max-width: 640px; }
+.drawing { flex: 1 1 420px; max-width: 900px; }
 svg { width: 100%; font-size: 11px; fill: #444; }
 svg .title { font-size: 13px; font-weight: 600; fill: #222; }
 svg .grid { stroke: #e6e6e6; }
