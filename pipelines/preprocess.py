@@ -68,8 +68,9 @@ class PreprocessConfig(FrameSelection):
     zoom: Zoom = 1.0
     """Focal length of every view relative to FaceLift's (field of view 50 degrees); 'fit' for the largest that clips
     nothing."""
-    unit_frames: int = 32
-    """Frames per unit of work: one task and one shard."""
+    unit_frames: int = 64
+    """Frames per unit of work: one task and one shard. Each unit begins with a seek, which costs as much as decoding
+    several frames."""
     source: Literal["real", "rendered"] = "real"
     """What the recordings are; kept in every row."""
     decoder: Decoder = "auto"

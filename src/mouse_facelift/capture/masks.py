@@ -74,9 +74,9 @@ def mask_from_video(image: Rgb, config: MaskConfig | None = None) -> Mask:
     All False where nothing in it has the size of an animal.
     """
     config = config or MaskConfig()
-    red, green, blue = cv2.split(image)
-    brightest = cv2.max(cv2.max(red, green), blue)
-    _, bright = cv2.threshold(brightest, config.video_threshold, 1, cv2.THRESH_BINARY)
+    # One pass over the pixels: dark means dark in every channel.
+    dark = cv2.inRange(image, np.zeros(3), np.full(3, float(config.video_threshold)))
+    bright = cv2.bitwise_not(dark)
     return _animal(bright, config, bright.size)
 
 
