@@ -67,8 +67,8 @@ def normalise_view(
     known = _covered(camera, target, field_radius)
     if not len(rows):
         return NormalisedView(np.zeros((size, size, 4), np.uint8), target, known)
-    # Rounded down: one more row of pixels in the mean blurs tails away. Against exact area sampling of the silhouettes of
-    # a six-camera recording at 512 px, the worst view's IoU is 0.993 so and 0.982 with the nearest whole number.
+    # Rounded down: one more row of pixels in the mean blurs tails away. Against exact area sampling of the silhouettes
+    # of a six-camera recording at 512 px, the worst view's IoU is 0.993 so and 0.982 with the nearest whole number.
     block = max(1, int(camera.K[0, 0] / target.K[0, 0]))
     top, left = max(0, rows[0] - _MARGIN), max(0, columns[0] - _MARGIN)
     region = (slice(top, rows[-1] + 1 + _MARGIN), slice(left, columns[-1] + 1 + _MARGIN))
