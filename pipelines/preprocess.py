@@ -33,8 +33,9 @@ from mouse_facelift.samples.centres import CentreConfig
 from mouse_facelift.samples.cleaning import CleaningConfig
 from mouse_facelift.samples.dataset import MANIFEST, REJECTED, describe_capture, finish_dataset, open_dataset
 from mouse_facelift.samples.gate import GateConfig
+from mouse_facelift.samples.legacy import RECIPES
 from mouse_facelift.samples.schema import decode_image
-from mouse_facelift.samples.shards import ViewFormat, make_unit
+from mouse_facelift.samples.shards import EXACT, ViewFormat, make_unit
 from mouse_facelift.samples.similarity import WorldScale, Zoom, find_similarity, jumps_by_capture
 from mouse_facelift.samples.splits import SplitConfig
 from mouse_facelift.samples.survey import survey_frames, surveys_from_table, table_from_surveys
@@ -68,6 +69,9 @@ class PreprocessConfig(FrameSelection):
     zoom: Zoom = 1.0
     """Focal length of every view relative to FaceLift's (field of view 50 degrees); 'fit' for the largest that clips
     nothing."""
+    method: str = EXACT
+    """How views are normalised. Anything but exact is an old recipe whose cameras do not describe its pictures, for
+    comparisons only (`inspect` lists them); its rows pass the gate unjudged."""
     unit_frames: int = 64
     """Frames per unit of work: one task and one shard. Each unit begins with a seek, which costs as much as decoding
     several frames."""
@@ -87,6 +91,10 @@ class PreprocessConfig(FrameSelection):
         super().__post_init__()
         if not self.capture:
             raise InputError("name at least one recording with --capture")
+        if self.method not in (EXACT, *RECIPES):
+            raise InputError(f"--method {self.method}: there is no such method; choose {EXACT} or {', '.join(RECIPES)}")
+        if self.method != EXACT and (self.zoom, self.world_scale) != (1.0, "auto"):
+            raise InputError(f"--method {self.method} has its own scale; leave out --zoom and --world-scale")
         if self.image_size < 16 or self.unit_frames < 1:
             raise InputError(f"image-size ({self.image_size}) must be at least 16 and unit-frames at least 1")
         if self.centre.source != HULL and self.up != "z":
@@ -129,7 +137,7 @@ def preprocess(config: PreprocessConfig) -> dict[str, Any]:
     _run_units("survey", job, _survey_name, partial(_survey, job, backgrounds))
     surveys = [_load_survey(job, unit) for unit in units]
     similarity = find_similarity(captures, units, surveys, config.zoom, config.world_scale, config.centre)
-    form = ViewFormat(config.image_size, similarity.scale, similarity.zoom)
+    form = ViewFormat(config.image_size, similarity.scale, similarity.zoom, config.method)
     _run_units("write", job, _marker_name, partial(_write, job, form, similarity.centres))
     rejected = pa.concat_tables([store.read_table(_marker_name(unit)) for unit in units])
     manifest = finish_dataset(

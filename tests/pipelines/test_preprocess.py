@@ -184,6 +184,20 @@ def test_empty_masks_everywhere_is_one_clear_line(tmp_path, ray_session):
         preprocess(config(folder, tmp_path / "out"))
 
 
+def test_an_old_recipe_is_written_and_condemned(dataset, recording, tmp_path, ray_session):
+    """The same recording by the customer's recipe: rows are there to compare, and the verdict says what they are."""
+    out = tmp_path / "old"
+    manifest = preprocess(replace(config(recording, out), zoom=1.0, method="pixel_based_trained"))
+    assert manifest["counts"]["train"] == open_dataset(str(dataset)).count("train")
+    assert manifest["verdict"]["status"] == "fail"
+    exact = open_dataset(str(dataset)).manifest["gate"]["hull_iou"]["q50"]
+    assert manifest["gate"]["hull_iou"]["q50"] < exact - 0.2
+    with pytest.raises(InputError, match="no such method; choose exact or"):
+        replace(config(recording, out), method="pixelbased")
+    with pytest.raises(InputError, match="leave out --zoom"):
+        replace(config(recording, out), method="pixel_based")
+
+
 def test_a_folder_with_other_things_is_left_alone(recording, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty"):

@@ -211,10 +211,13 @@ def make_views(
     masks: Sequence[Bool[np.ndarray, "h w"]],
     cameras: Sequence[Camera],
     size: int = LEGACY_SIZE,
-) -> list[NormalisedView]:
+) -> tuple[list[NormalisedView], float]:
     """A frame's views as a recipe would have written them: its pictures with its cameras, for comparisons of models.
 
     Resampled with this project's care (antialiased, premultiplied), so that the geometry is the only difference.
+
+    Returns:
+        The views, and the nominal scale of their world (units per millimetre; its origin is the calibration's).
 
     Raises:
         ValueError: a mask is empty.
@@ -227,7 +230,7 @@ def make_views(
         true = Camera(source.name, LEGACY_SIZE, LEGACY_SIZE, matrix @ source.K, source.R, source.t)
         view = normalise_view(frame, mask, source, true.resized(size, size))
         views.append(replace(view, camera=written.resized(size, size)))
-    return views
+    return views, 1 / made.mm_per_unit
 
 
 def _written(camera: Camera, K: Float[np.ndarray, "3 3"], t: Float[np.ndarray, "3"]) -> Camera:

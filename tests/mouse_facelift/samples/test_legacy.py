@@ -109,7 +109,7 @@ def test_views_are_written_as_the_recipe_would_have(ring, ball, distortion):
     cameras = ring(4, distortion=distortion)
     masks = [ball(c, TARGET, 18.0) for c in cameras]
     frames = [np.where(m[..., None], np.uint8(120), np.uint8(200)).repeat(3, axis=-1) for m in masks]
-    views = make_views(RECIPES["pixel_based"], frames, masks, cameras, size=128)
+    views, scale = make_views(RECIPES["pixel_based"], frames, masks, cameras, size=128)
     made = pixel_based([silhouette(m, c) for m, c in zip(masks, cameras, strict=True)], cameras)
     for view, written in zip(views, made.cameras, strict=True):
         inside = view.image[..., 3] > 127
