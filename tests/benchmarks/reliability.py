@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.reliability [--kills 20] [--seed 0]
 
-A small rendered recording is preprocessed once in peace and then once per kill, each into a folder of its own:
+Moments are drawn by progress - units surveyed and written - so that every kill hits a run at work. A small recording is
+preprocessed once in peace and then once per kill, each into a folder of its own:
 
 * `driver`: kill -9 of the whole process group; the same command is given again.
 * `worker`: kill -9 of a worker process that runs a task; the run itself has to finish.
@@ -75,17 +76,21 @@ def finish(process: subprocess.Popen[str]) -> None:
         raise RuntimeError(f"the run ended with status {process.returncode}: {errors[-2000:]}")
 
 
-def wait_until_working(process: subprocess.Popen[str], out: Path, delay_s: float) -> None:
-    """Until the run has claimed its folder, and then some."""
-    while not (out / RUN_FILE).exists() and process.poll() is None:
-        time.sleep(0.02)
-    time.sleep(delay_s)
+def progress(out: Path) -> int:
+    """Files of finished units so far: surveys, then shards."""
+    return len(list(out.glob("_work/survey/*.parquet"))) + len(shards(out))
 
 
-def kill_driver(recording: Path, out: Path, delay_s: float) -> str:
+def wait_for_progress(process: subprocess.Popen[str], out: Path, files: int) -> None:
+    """Until the run has claimed its folder and finished that many files; by progress, so that no kill comes late."""
+    while process.poll() is None and not ((out / RUN_FILE).exists() and progress(out) >= files):
+        time.sleep(0.005)
+
+
+def kill_driver(recording: Path, out: Path, files: int) -> str:
     """Kill the run and all it started, then give the command again."""
     process = begin(recording, out)
-    wait_until_working(process, out, delay_s)
+    wait_for_progress(process, out, files)
     family = descendants(process.pid)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -97,10 +102,10 @@ def kill_driver(recording: Path, out: Path, delay_s: float) -> str:
     return f"driver killed with {left} shards written"
 
 
-def kill_worker(recording: Path, out: Path, delay_s: float) -> str:
+def kill_worker(recording: Path, out: Path, files: int) -> str:
     """Kill one busy worker; the run goes on."""
     process = begin(recording, out)
-    wait_until_working(process, out, delay_s)
+    wait_for_progress(process, out, files)
     name = "nothing, for no worker was busy"
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
@@ -115,10 +120,10 @@ def kill_worker(recording: Path, out: Path, delay_s: float) -> str:
     return f"worker killed in {name}"
 
 
-def kill_node(recording: Path, out: Path, delay_s: float, cluster: Cluster) -> str:
+def kill_node(recording: Path, out: Path, files: int, cluster: Cluster) -> str:
     """Kill a node of a cluster that has others; the run goes on. A new node takes its place afterwards."""
     process = begin(recording, out, cluster.address)
-    wait_until_working(process, out, delay_s)
+    wait_for_progress(process, out, files)
     victim = cluster.list_all_nodes()[-1]
     left = len(shards(out))
     cluster.remove_node(victim, allow_graceful=False)
@@ -165,15 +170,15 @@ def _is_task(name: str) -> bool:
     return name.startswith(_BUSY) and "Map" in name
 
 
-def disturb(kind: str, recording: Path, out: Path, delay_s: float, cluster: Cluster | None) -> str:
+def disturb(kind: str, recording: Path, out: Path, files: int, cluster: Cluster | None) -> str:
     """One run with one kill; says what happened."""
     if kind == "driver":
-        return kill_driver(recording, out, delay_s)
+        return kill_driver(recording, out, files)
     if kind == "worker":
-        return kill_worker(recording, out, delay_s)
+        return kill_worker(recording, out, files)
     if cluster is None:
         raise ValueError("a node can only be killed on a cluster")
-    return kill_node(recording, out, delay_s, cluster)
+    return kill_node(recording, out, files, cluster)
 
 
 def main(config: Config) -> int:
@@ -181,16 +186,15 @@ def main(config: Config) -> int:
     with tempfile.TemporaryDirectory() as scratch, small_cluster() as cluster:
         folder = Path(scratch)
         recording = write_ball_recording(folder / "ball", FRAMES)
-        start = time.monotonic()
         finish(begin(recording, folder / "peace"))
-        span, expected = time.monotonic() - start, shards(folder / "peace")
+        expected = shards(folder / "peace")
         for number in range(config.kills):
-            kind, delay_s = KINDS[number % len(KINDS)], chance.uniform(0, span)
+            kind, files = KINDS[number % len(KINDS)], chance.randrange(2 * len(expected))
             out = folder / f"kill_{number}"
-            said = disturb(kind, recording, out, delay_s, cluster)
+            said = disturb(kind, recording, out, files, cluster)
             same = shards(out) == expected
             wrong += not same
-            print(f"{number + 1:3} after {delay_s:5.2f} s: {said}: {'same bytes' if same else 'DIFFERENT'}", flush=True)
+            print(f"{number + 1:3} after {files:2} files: {said}: {'same bytes' if same else 'DIFFERENT'}", flush=True)
     print(f"{config.kills - wrong} of {config.kills} ended with the same {len(expected)} shards")
     return int(wrong > 0)
 

@@ -16,8 +16,8 @@ def test_a_dead_worker_and_a_dead_node_cost_only_their_units(tmp_path: Path) -> 
     finish(begin(recording, tmp_path / "peace"))
     expected = shards(tmp_path / "peace")
     assert len(expected) > 4
-    assert "Map" in kill_worker(recording, tmp_path / "worker", delay_s=0.0)
+    assert "Map" in kill_worker(recording, tmp_path / "worker", files=2)
     assert shards(tmp_path / "worker") == expected
     with small_cluster(nodes=2) as cluster:
-        kill_node(recording, tmp_path / "node", delay_s=3.0, cluster=cluster)
+        kill_node(recording, tmp_path / "node", files=5, cluster=cluster)
     assert shards(tmp_path / "node") == expected

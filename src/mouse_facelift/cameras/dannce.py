@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from mouse_facelift.cameras.camera import Camera, intrinsics_from_pixel_centre
+from mouse_facelift.cameras.entries import read_matrices
 from mouse_facelift.errors import InputError
 
 PARAMS_SUFFIX = "_params.mat"
@@ -132,7 +132,7 @@ def _text(value: Any) -> str:
 def _camera(path: Path, name: str, entry: Mapping[str, Any], sizes: Mapping[str, Size]) -> Camera:
     if name not in sizes:
         raise InputError(f"{path}: camera {name} has no video; videos: {', '.join(sizes) or 'none'}")
-    values = {key: _matrix(path, name, entry, key) for key in _SHAPES}
+    values = read_matrices(path, name, entry, _SHAPES)
     radial, tangential = values["RDistort"].ravel(), values["TDistort"].ravel()
     distortion = np.array([*radial[:2], *tangential, radial[2] if radial.size == 3 else 0.0])
     K, R, t = intrinsics_from_pixel_centre(values["K"].T), values["r"].T, values["t"].ravel()
@@ -141,15 +141,3 @@ def _camera(path: Path, name: str, entry: Mapping[str, Any], sizes: Mapping[str,
         return Camera(name, width, height, K, R, t, distortion if distortion.any() else None)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def _matrix(path: Path, name: str, entry: Mapping[str, Any], key: str) -> Float[np.ndarray, "a b"]:
-    if key not in entry:
-        raise InputError(f"{path}: camera {name} has no {key}; expected {', '.join(_SHAPES)}")
-    try:
-        matrix = np.asarray(entry[key], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: camera {name}: {key} is not a matrix of numbers") from error
-    if matrix.shape not in _SHAPES[key]:
-        raise InputError(f"{path}: camera {name}: {key} has shape {matrix.shape}, expected {_SHAPES[key][0]}")
-    return matrix

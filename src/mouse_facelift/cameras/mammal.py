@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from mouse_facelift.cameras.camera import Camera, intrinsics_from_pixel_centre, intrinsics_to_pixel_centre
+from mouse_facelift.cameras.entries import read_matrices
 from mouse_facelift.cameras.safe_pickle import load_pickle
 from mouse_facelift.errors import InputError
 from mouse_facelift.storage import Store
@@ -43,7 +43,7 @@ def read_mammal(path: str | Path, sizes: Size | Mapping[str, Size]) -> list[Came
         if isinstance(sizes, Mapping) and name not in sizes:
             raise InputError(f"{path}: camera {name} has no view to belong to; views: {', '.join(sizes) or 'none'}")
         width, height = sizes[name] if isinstance(sizes, Mapping) else sizes
-        K, R, T = (_matrix(path, name, entry, key) for key in "KRT")
+        K, R, T = read_matrices(path, name, entry, _SHAPES).values()
         try:
             cameras.append(Camera(name, width, height, intrinsics_from_pixel_centre(K), R, T.reshape(3)))
         except InputError as error:
@@ -91,15 +91,3 @@ def _entries(path: Path, content: Any) -> dict[str, Mapping[str, Any]]:
             raise InputError(f"{path}: camera {name} is a {type(entry).__name__}; expected a dict of K, R and T")
         entries[name] = {str(key).upper(): value for key, value in entry.items()}
     return entries
-
-
-def _matrix(path: Path, name: str, entry: Mapping[str, Any], key: str) -> Float[np.ndarray, " *shape"]:
-    if key not in entry:
-        raise InputError(f"{path}: camera {name} has no {key}, only {', '.join(entry)}; expected K, R and T")
-    try:
-        matrix = np.asarray(entry[key], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: camera {name}: {key} is not a matrix of numbers") from error
-    if matrix.shape not in _SHAPES[key]:
-        raise InputError(f"{path}: camera {name}: {key} has shape {matrix.shape}, expected {_SHAPES[key][0]}")
-    return matrix

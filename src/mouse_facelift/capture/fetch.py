@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,8 @@ from mouse_facelift.storage import Store, is_uri
 
 CACHE_VARIABLE = "MOUSE_FACELIFT_CACHE"
 """Environment variable that says where copies are kept; it has to say the same on every machine of a run."""
-DEFAULT_CACHE = Path("/tmp/mouse_facelift")
-"""Where they are kept otherwise: not the home folder, which may be small, and differs between users of a cluster."""
+DEFAULT_CACHE = Path(tempfile.gettempdir()) / f"mouse_facelift-{os.getuid()}"
+"""Where they are kept otherwise, readable by this user alone: not the home folder, which may be small."""
 
 
 def local_recording(location: str | Path) -> Path:
@@ -36,7 +37,7 @@ def local_recording(location: str | Path) -> Path:
         return Path(location).absolute()
     store = Store.at(location)
     place = store.uri.partition("?")[0]
-    cache = Path(os.environ.get(CACHE_VARIABLE) or DEFAULT_CACHE) / hashlib.sha256(place.encode()).hexdigest()[:16]
+    cache = _cache_root() / hashlib.sha256(place.encode()).hexdigest()[:16]
     folder = cache / place.rsplit("/", 1)[-1]
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(cache / "lock"):
@@ -46,6 +47,16 @@ def local_recording(location: str | Path) -> Path:
         for name in names:
             _bring(store, name, folder / name)
     return folder
+
+
+def _cache_root() -> Path:
+    """The folder of all copies. In a shared temporary folder somebody else's would be a trap, so it is refused."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen)
+    DEFAULT_CACHE.mkdir(mode=0o700, exist_ok=True)
+    if DEFAULT_CACHE.stat().st_uid != os.getuid() or DEFAULT_CACHE.is_symlink():
+        raise InputError(f"{DEFAULT_CACHE}: belongs to another user; name a folder of your own in {CACHE_VARIABLE}")
+    return DEFAULT_CACHE
 
 
 def _bring(store: Store, name: str, target: Path) -> None:

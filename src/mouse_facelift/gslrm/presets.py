@@ -2,9 +2,10 @@
 
 "demo" learns from scratch on two CPU cores in minutes: 64 px, 2 million parameters, about 0.1 s of one core per
 sample of five inputs and six rendered targets, optimiser included. A transformer trained this briefly has no time to
-learn to copy pixels, so the copying is built in: a Gaussian starts with its own pixel's colour, opaque where the mask
-is, absent elsewhere, and half a pixel wide (wider ones thicken the silhouette). What is left to learn is how deep it
-lies, and to correct the rest. The depth range is what a mouse zoomed to fill the frame occupies, not FaceLift's.
+learn to copy pixels or to match views, so both are built in: a Gaussian starts with its own pixel's colour, opaque
+where the mask is, absent elsewhere, half a pixel wide (wider ones thicken the silhouette), and on the visual hull of
+the input masks. What is left to learn is the difference: on a rendered mouse, 300 steps give 17.1 dB on the foreground
+of held-out views with the hull and 12.3 dB without.
 "debug" is for tests of what surrounds the model. The "facelift" ones take FaceLift's published weights (stage 1 was
 trained at 256 px) and recompute activations to fit 512 px on one GPU.
 """
