@@ -24,6 +24,8 @@ from mouse_facelift.errors import InputError
 PARAMS_SUFFIX = "_params.mat"
 LABEL3D_PATTERN = "*dannce.mat"
 Size = tuple[int, int]
+# How MATLAB begins a v7.3 file; scipy reads the older formats only.
+_HDF5_HEADER = b"MATLAB 7.3"
 _SHAPES = {
     "K": ((3, 3),),
     "r": ((3, 3),),
@@ -102,11 +104,10 @@ def load_mat(path: Path) -> dict[str, Any]:
     from scipy.io.matlab import MatReadError
 
     try:
-        if path.open("rb").read(10) == b"MATLAB 7.3":
-            raise NotImplementedError
+        with path.open("rb") as file:
+            if file.read(len(_HDF5_HEADER)) == _HDF5_HEADER:
+                raise InputError(f"{path}: is in MATLAB's v7.3 (HDF5) format; save it again with -v7")
         return loadmat(path)
-    except NotImplementedError as error:
-        raise InputError(f"{path}: is in MATLAB's v7.3 (HDF5) format; save it again with -v7") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
     except (MatReadError, ValueError, TypeError, EOFError, KeyError) as error:

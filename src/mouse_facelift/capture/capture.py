@@ -308,7 +308,7 @@ def _check_counts(path: Path, infos: Mapping[str, VideoInfo], masks: Mapping[str
         if found.frame_count != infos[name].frame_count:
             raise InputError(
                 f"{path}: view {name} has different numbers of frames ({infos[name].frame_count} in its video and "
-                f"{found.frame_count} masks); make the masks from that video"
+                f"{found.frame_count} masks); copy the shorter one again, or make the masks from that video"
             )
     rates = {name: info.fps for name, info in infos.items()}
     if max(rates.values()) > (1 + FPS_TOLERANCE) * min(rates.values()):
