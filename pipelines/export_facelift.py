@@ -16,7 +16,8 @@ from mouse_facelift.cli import run_verb
 from mouse_facelift.config import parse, to_plain
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.dataset import Dataset, open_dataset
-from mouse_facelift.samples.facelift_folders import write_list, write_sample
+from mouse_facelift.samples.facelift_folders import write_sample
+from mouse_facelift.samples.facelift_lists import write_list
 from mouse_facelift.storage import Store
 from pipelines.session import connect
 from pipelines.units_of_work import WORK, claim, map_with_progress
@@ -58,8 +59,8 @@ def export_facelift(config: ExportConfig) -> dict[str, Any]:
     settings = {k: v for k, v in to_plain(config).items() if k not in ("data", "out")}
     identity = {"settings": settings, "dataset": dataset.manifest["fingerprint"]}
     if store.exists(EXPORT):
-        record = json.loads(store.read(EXPORT))
-        if record["config"] != identity:
+        record = store.read_json(EXPORT)
+        if record.get("config") != identity:
             raise InputError(f"{store.uri} holds an export of another dataset or settings; choose another --out")
         return record
     units = _units(dataset)

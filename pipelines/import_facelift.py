@@ -17,9 +17,10 @@ import pyarrow as pa
 from mouse_facelift.cli import run_verb
 from mouse_facelift.config import parse, to_plain
 from mouse_facelift.errors import InputError
+from mouse_facelift.evaluation.sample_sheet import CONTACT_SHEET, write_contact_sheet
 from mouse_facelift.samples.dataset import MANIFEST, REJECTED, finish_dataset
-from mouse_facelift.samples.facelift_folders import find_samples
 from mouse_facelift.samples.facelift_import import ImportPlan, PlannedSample, import_samples, plan_import
+from mouse_facelift.samples.facelift_lists import find_samples
 from mouse_facelift.samples.gate import GateConfig
 from mouse_facelift.samples.splits import SplitConfig
 from mouse_facelift.samples.verdict import VerdictConfig, describe_verdict
@@ -92,6 +93,7 @@ def import_facelift(config: ImportConfig) -> dict[str, Any]:
     # The rows say their own similarity; folders of other software have none, which is scale 1.
     similarity, splits = {"scale": 1.0, "zoom": 1.0}, plan.splits | {"repeated": list(plan.repeated)}
     manifest = finish_dataset(store, shards, rejected, [], identity, similarity, plan.gap, splits, config.verdict)
+    write_contact_sheet(store)
     store.delete(WORK)
     return manifest
 
@@ -154,6 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{measured}; lengths are FaceLift's units where folders name no scale"
     )
     _print_some(describe_verdict(manifest["verdict"]), store.path(MANIFEST))
+    if counts["train"] + counts["val"]:
+        print(f"look at {store.path(CONTACT_SHEET)}")
     if not counts["val"]:
         print("no sample is for validation, which training wants: name some in a list *val*.txt, or see --help, split")
     if not unreadable:

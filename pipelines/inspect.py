@@ -24,8 +24,9 @@ from mouse_facelift.cli import run_verb
 from mouse_facelift.config import CONFIG_FILE, parse
 from mouse_facelift.errors import InputError
 from mouse_facelift.evaluation.audit import Disagreement, audit
-from mouse_facelift.evaluation.capture_health import FrameLook, HealthConfig, estimate_backgrounds, look_at_frames
+from mouse_facelift.evaluation.capture_health import HealthConfig
 from mouse_facelift.evaluation.dataset_health import read_rows
+from mouse_facelift.evaluation.frame_look import FrameLook, estimate_backgrounds, look_at_frames
 from mouse_facelift.evaluation.inspection import Findings, capture_findings, dataset_findings, training_findings
 from mouse_facelift.evaluation.report import Report, write_report
 from mouse_facelift.samples.cleaning import CleaningConfig
@@ -78,8 +79,10 @@ def inspect(config: InspectConfig) -> Findings:
     path = Path(config.path)
     if (path / METRICS_FILE).exists():
         return training_findings(path.name, read_metrics_log(path / METRICS_FILE), config.path)
-    if (path / CONFIG_FILE).exists():
-        raise InputError(f"{path}: holds the settings of a run but no {MANIFEST} and no {METRICS_FILE}: finish the run")
+    if (path / CONFIG_FILE).exists() or any(path.glob("split=*")):
+        raise InputError(
+            f"{path}: holds an unfinished run (no {MANIFEST}, no {METRICS_FILE}); give its command again to finish it"
+        )
     return _inspect_capture(config)
 
 
@@ -95,7 +98,8 @@ def _inspect_capture(config: InspectConfig) -> Findings:
     if capture.mask_source == "estimated":
         print("inspect: the recording has no masks; they are estimated from a background", file=sys.stderr)
     backgrounds = estimate_backgrounds(capture, config.masks, config.decoder)
-    looking = look_at_frames(capture, frames, backgrounds, config.masks, config.cleaning, config.health, config.decoder)
+    size = config.health.image_size
+    looking = look_at_frames(capture, frames, backgrounds, config.masks, config.cleaning, size, config.decoder)
     looks = list(tqdm(looking, total=len(frames), desc="frames", unit=" frames", file=sys.stderr))
     wanted = len(looks) <= AUDIT_FRAMES if config.audit is None else config.audit
     return capture_findings(capture, looks, _audit(capture, looks) if wanted else {}, config.health)
@@ -122,9 +126,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="mouse-facelift inspect",
         description="Look at a recording, a dataset or a training run: what is there, and can it be trusted?",
     )
+    out = config.out or Path(f"inspect-{Store.at(config.path).name}")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give --out a folder for the report")
     findings = inspect(config)
-    name = Path(config.path.rstrip("/")).absolute().name
-    out = config.out or Path(f"inspect-{name}")
     out.mkdir(parents=True, exist_ok=True)
     report = Report(findings.title, findings.summary, findings.scores, findings.sections, _settings(config.path))
     page = write_report(out / "report.html", report)

@@ -10,43 +10,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import pyarrow as pa
-
 from mouse_facelift.capture.capture import Axis, Capture, open_capture
-from mouse_facelift.capture.fetch import local_recording
-from mouse_facelift.capture.masks import MaskConfig, estimate_background
+from mouse_facelift.capture.masks import MaskConfig
 from mouse_facelift.capture.sync import SyncConfig
 from mouse_facelift.capture.video import Decoder
 from mouse_facelift.cli import run_verb
 from mouse_facelift.config import parse, to_plain
 from mouse_facelift.errors import InputError
-from mouse_facelift.evaluation.images import encode_png
-from mouse_facelift.evaluation.sample_sheet import sample_sheet
+from mouse_facelift.evaluation.sample_sheet import CONTACT_SHEET, write_contact_sheet
 from mouse_facelift.samples.centres import CentreConfig
 from mouse_facelift.samples.cleaning import CleaningConfig
-from mouse_facelift.samples.dataset import MANIFEST, REJECTED, describe_capture, finish_dataset, open_dataset
+from mouse_facelift.samples.dataset import MANIFEST, REJECTED, describe_capture, finish_dataset
 from mouse_facelift.samples.gate import GateConfig
 from mouse_facelift.samples.legacy import RECIPES
-from mouse_facelift.samples.schema import decode_image
-from mouse_facelift.samples.shards import EXACT, ViewFormat, make_unit
+from mouse_facelift.samples.shards import EXACT, ViewFormat
 from mouse_facelift.samples.similarity import WorldScale, Zoom, find_similarity, jumps_by_capture
 from mouse_facelift.samples.splits import SplitConfig
-from mouse_facelift.samples.survey import survey_frames, surveys_from_table, table_from_surveys
 from mouse_facelift.samples.track import HULL, find_track
 from mouse_facelift.samples.units import FrameSelection, Unit, describe_plan, plan_units
 from mouse_facelift.samples.verdict import VerdictConfig, describe_verdict
 from mouse_facelift.storage import Store
+from pipelines.preprocess_units import Job, find_backgrounds, load_places, load_rejected, survey_units, write_units
 from pipelines.session import connect
-from pipelines.units_of_work import WORK, claim, finished_dataset, map_with_progress
+from pipelines.units_of_work import WORK, claim, finished_dataset
 
-CONTACT_SHEET = "contact_sheet.png"
+MAX_IMAGE_SIZE = 8192
+"""Side beyond which a number of pixels is a slip of the hand: six views of it are 1.6 GB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +72,7 @@ class PreprocessConfig(FrameSelection):
     source: Literal["real", "rendered"] = "real"
     """What the recordings are; kept in every row."""
     decoder: Decoder = "auto"
-    """Video decoder; auto is OpenCV, with decord where that fails."""
+    """Video decoder; auto is PyAV, then OpenCV, then decord where the one before fails."""
     sync: SyncConfig = field(default_factory=SyncConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
@@ -95,25 +89,16 @@ class PreprocessConfig(FrameSelection):
             raise InputError(f"--method {self.method}: there is no such method; choose {EXACT} or {', '.join(RECIPES)}")
         if self.method != EXACT and (self.zoom, self.world_scale) != (1.0, "auto"):
             raise InputError(f"--method {self.method} has its own scale; leave out --zoom and --world-scale")
-        if self.image_size < 16 or self.unit_frames < 1:
-            raise InputError(f"image-size ({self.image_size}) must be at least 16 and unit-frames at least 1")
+        if not 16 <= self.image_size <= MAX_IMAGE_SIZE or self.unit_frames < 1:
+            raise InputError(
+                f"image-size ({self.image_size}) must be from 16 to {MAX_IMAGE_SIZE} and unit-frames at least 1"
+            )
+        for name, value in (("zoom", self.zoom), ("world-scale", self.world_scale)):
+            if not isinstance(value, str) and not 0 < value < float("inf"):
+                word = "'fit'" if name == "zoom" else "'auto'"
+                raise InputError(f"{name} must be above 0 and finite, or {word}, not {value}")
         if self.centre.source != HULL and self.up != "z":
             raise InputError("--centre.source is in the calibration's world, which --up turns; give only one of them")
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What every task of a run gets: plain values, small enough to travel with each."""
-
-    config: PreprocessConfig
-    captures: tuple[Capture, ...]
-    units: tuple[Unit, ...]
-    store: Store
-
-    def recording(self, number: int) -> Capture:
-        """A recording whose files lie on this machine; one that was given by URI is copied now, unless it has been."""
-        local_recording(self.config.capture[number])
-        return self.captures[number]
 
 
 def preprocess(config: PreprocessConfig) -> dict[str, Any]:
@@ -130,20 +115,18 @@ def preprocess(config: PreprocessConfig) -> dict[str, Any]:
     units, gap_frames = plan_units(captures, config, config.split, config.unit_frames)
     splits = describe_plan(captures, units, config.split)
     claim(store, identity, "preprocess", config)
-    job = _Job(config, captures, tuple(units), store)
-    _announce(job, gap_frames)
+    job = Job(config, captures, store)
+    _announce(job, units, gap_frames)
     connect()
-    backgrounds = _find_backgrounds(job)
-    _run_units("survey", job, _survey_name, partial(_survey, job, backgrounds))
-    surveys = [_load_survey(job, unit) for unit in units]
+    survey_units(job, units, find_backgrounds(job))
+    surveys = load_places(job, units)
     similarity = find_similarity(captures, units, surveys, config.zoom, config.world_scale, config.centre)
     form = ViewFormat(config.image_size, similarity.scale, similarity.zoom, config.method)
-    _run_units("write", job, _marker_name, partial(_write, job, form, similarity.centres))
-    rejected = pa.concat_tables([store.read_table(_marker_name(unit)) for unit in units])
+    write_units(job, units, form, similarity.centres)
     manifest = finish_dataset(
         store,
         [unit.shard for unit in units if store.exists(unit.shard)],
-        rejected,
+        load_rejected(job, units),
         captures,
         identity,
         {"scale": similarity.scale, "zoom": similarity.zoom},
@@ -152,7 +135,7 @@ def preprocess(config: PreprocessConfig) -> dict[str, Any]:
         config.verdict,
         jumps_by_capture(captures, units, surveys, config.centre),
     )
-    _write_contact_sheet(store)
+    write_contact_sheet(store)
     store.delete(WORK)
     return manifest
 
@@ -186,105 +169,13 @@ def _identity(config: PreprocessConfig, captures: Sequence[Capture]) -> dict[str
     return {"settings": settings, "recordings": recordings}
 
 
-def _announce(job: _Job, gap_frames: int) -> None:
+def _announce(job: Job, units: Sequence[Unit], gap_frames: int) -> None:
     views = [len(capture.views) for capture in job.captures]
-    frames = {s: sum(len(u.frames) for u in job.units if u.split == s) for s in ("train", "val")}
+    frames = {s: sum(len(u.frames) for u in units if u.split == s) for s in ("train", "val")}
     print(
         f"preprocess: {len(job.captures)} recording(s) x {'/'.join(map(str, views))} views, {frames['train']} train + "
-        f"{frames['val']} val frames ({gap_frames} in gaps) in {len(job.units)} units at {job.config.image_size} px"
+        f"{frames['val']} val frames ({gap_frames} in gaps) in {len(units)} units at {job.config.image_size} px"
     )
-
-
-def _find_backgrounds(job: _Job) -> dict[str, dict[str, np.ndarray]]:
-    """Median backgrounds of views that come without masks, by capture and view; kept as PNG while the run lasts."""
-    wanted = [
-        (capture.name, view.name, view.video, number)
-        for number, capture in enumerate(job.captures)
-        for view in capture.views
-        if not view.has_masks
-    ]
-    missing = [w for w in wanted if not job.store.exists(_background_name(*w[:2]))]
-
-    def find(row: dict[str, Any]) -> dict[str, Any]:
-        capture, view, video, number = missing[row["item"]]
-        job.recording(number)
-        background = estimate_background(video, job.config.masks, job.config.decoder)
-        job.store.write(_background_name(capture, view), encode_png(background))
-        return {"count": 1}
-
-    if missing:
-        map_with_progress("backgrounds (no mask videos: masks are estimated)", len(missing), find, len(missing))
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for capture, view, _, _ in wanted:
-        image = decode_image(job.store.read(_background_name(capture, view)))
-        found.setdefault(capture, {})[view] = image[..., :3]
-    return found
-
-
-def _write_contact_sheet(store: Store, count: int = 3) -> None:
-    """A picture of samples spread over each split, so that a person sees what was made."""
-    dataset = open_dataset(store.uri)
-    shown = []
-    for split in ("train", "val"):
-        spread = np.linspace(0, dataset.count(split) - 1, min(count, dataset.count(split)))
-        shown += dataset.samples(split, set(spread.round().astype(int).tolist()))
-    if shown:
-        store.write(CONTACT_SHEET, encode_png(sample_sheet(shown)))
-
-
-def _background_name(capture: str, view: str) -> str:
-    return f"{WORK}/background/{capture}-{view}.png"
-
-
-def _survey_name(unit: Unit) -> str:
-    return f"{WORK}/survey/{unit.name}.parquet"
-
-
-def _marker_name(unit: Unit) -> str:
-    """A unit's rejected rows; written last, so that it also marks the unit as finished."""
-    return f"{WORK}/rejected/{unit.name}.parquet"
-
-
-def _survey(job: _Job, backgrounds: Mapping[str, Mapping[str, np.ndarray]], unit: Unit) -> None:
-    capture, config = job.recording(unit.capture), job.config
-    found = survey_frames(
-        capture,
-        unit.frames,
-        backgrounds.get(capture.name, {}),
-        config.masks,
-        config.centre,
-        config.decoder,
-        config.cleaning,
-    )
-    job.store.write_table(_survey_name(unit), table_from_surveys(found))
-
-
-def _write(job: _Job, form: ViewFormat, centres: Mapping[str, Mapping[int, np.ndarray]], unit: Unit) -> None:
-    capture, config = job.recording(unit.capture), job.config
-    survey = _load_survey(job, unit)
-    result = make_unit(capture, unit, survey, centres[unit.name], form, config.gate, config.source, config.decoder)
-    if result.samples.num_rows:
-        job.store.write_table(unit.shard, result.samples)
-    job.store.write_table(_marker_name(unit), result.rejected)
-
-
-def _load_survey(job: _Job, unit: Unit) -> list[Any]:
-    return surveys_from_table(job.store.read_table(_survey_name(unit)))
-
-
-def _run_units(stage: str, job: _Job, name: Callable[[Unit], str], work: Callable[[Unit], None]) -> None:
-    """Run ``work`` for every unit whose file ``name(unit)`` is not there yet."""
-    done = set(job.store.list(WORK))
-    todo = [i for i, unit in enumerate(job.units) if name(unit) not in done]
-
-    def task(row: dict[str, Any]) -> dict[str, Any]:
-        unit = job.units[todo[row["item"]]]
-        work(unit)
-        return {"count": len(unit.frames) * len(job.captures[unit.capture].views)}
-
-    total = sum(len(job.units[i].frames) * len(job.captures[job.units[i].capture].views) for i in todo)
-    if todo:
-        map_with_progress(stage, len(todo), task, total)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -302,7 +193,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"  rejected {count} x {reason}")
     unreadable = rejected.filter(rejected["unreadable"])
     if counts["train"] + counts["val"] == 0:
-        raise InputError(f"every frame was rejected; the reasons are in {store.path(REJECTED)}")
+        reason = next(iter(manifest["rejected_reasons"]), "there was none")
+        raise InputError(f"every frame was rejected, most often: {reason}; all reasons are in {store.path(REJECTED)}")
     print(
         f"wrote {store.uri}: {counts['train']} train + {counts['val']} val samples, {counts['rejected']} rejected, "
         f"hull IoU {manifest['gate']['hull_iou']['q50']:.3f} (median), zoom {manifest['similarity']['zoom']:.3f}"

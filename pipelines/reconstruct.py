@@ -195,8 +195,8 @@ def run_jobs(config: ReconstructConfig, jobs: Sequence[Job]) -> None:
     threads = max(1, (os.cpu_count() or 1) // config.workers)
     by_id = {job.sample_id: job for job in jobs}
     split = Split.find(config.data, config.split)
-    wanted = {job.shard for job in jobs}
-    shards = tuple(path for path in split.paths if any(path.endswith(f"/{shard}") for shard in wanted))
+    store = Store.at(config.data)
+    shards = tuple(store.path(shard) for shard in sorted({job.shard for job in jobs}))
     results = read_split(replace(split, paths=shards), None, ids=list(by_id)).map_batches(
         Reconstructor,
         fn_constructor_args=(config, by_id, threads),

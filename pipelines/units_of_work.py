@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import ray.data
@@ -35,7 +36,7 @@ def finished_dataset(store: Store, identity: dict[str, Any]) -> dict[str, Any]:
 def claim(store: Store, identity: dict[str, Any], verb: str, config: Any) -> None:
     """Begin a run, or go on with one that was stopped; a folder that holds anything else is left alone."""
     if store.exists(_RUN):
-        if json.loads(store.read(_RUN)) != identity:
+        if store.read_json(_RUN) != identity:
             raise InputError(f"{store.uri} holds an unfinished run with other settings; choose another --out")
         if not store.exists(RUN_FILE):
             write_run_record(store.uri, verb, config)
@@ -52,6 +53,7 @@ def map_with_progress(
     task: Callable[[dict[str, Any]], dict[str, Any]],
     total: int,
     unit: str = " view-frames",
+    payloads: Iterable[bytes] = (),
 ) -> None:
     """One Ray task per item, each on one CPU.
 
@@ -61,8 +63,23 @@ def map_with_progress(
         task: Does an item's work and returns ``{"count": n}``, by which the bar advances.
         total: What all counts add up to.
         unit: What is counted.
+        payloads: What each task alone needs, one per item; it finds its own under ``"payload"``. What a task refers to
+            by itself is sent to all of them.
     """
-    dataset = ray.data.from_items([{"item": i} for i in range(items)], override_num_blocks=items)
+    rows = [{"item": i, "payload": payload} for i, payload in enumerate(payloads)] or [
+        {"item": i} for i in range(items)
+    ]
+    dataset = ray.data.from_items(rows, override_num_blocks=items)
     with tqdm(total=total, desc=title, unit=unit, file=sys.stderr) as bar:
-        for row in dataset.map(task, num_cpus=1).iter_rows():
+        for row in dataset.map(partial(_answered, task), num_cpus=1).iter_rows():
+            if row["refused"]:
+                raise InputError(row["refused"])
             bar.update(row["count"])
+
+
+def _answered(task: Callable[[dict[str, Any]], dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]:
+    """A task's count, or what it refuses; as an exception Ray Data would hand over a traceback and no reason."""
+    try:
+        return task(row) | {"refused": ""}
+    except InputError as error:
+        return {"count": 0, "refused": str(error)}

@@ -98,6 +98,11 @@ def find_checkpoint(path: Path) -> Path:
     for folder in (path, path / RUN_CHECKPOINT):
         if (folder / WEIGHTS_FILE).is_file():
             return folder
+    if path.is_file():
+        raise InputError(
+            f"{path}: is a file, a checkpoint is a folder; one of FaceLift's .pt files becomes one with "
+            f"`mouse-facelift import-weights --file {path} --out DIR`"
+        )
     if not path.exists():
         raise InputError(f"{path}: no such checkpoint; give a training run's folder or a checkpoint folder")
     raise InputError(

@@ -23,6 +23,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "preprocess": ("pipelines.preprocess", "recordings -> a dataset of multi-view samples"),
     "import-facelift": ("pipelines.import_facelift", "FaceLift's sample folders -> a dataset"),
     "export-facelift": ("pipelines.export_facelift", "a dataset -> FaceLift's sample folders and list files"),
+    "import-weights": ("pipelines.import_weights", "FaceLift's ckpt_*.pt -> a checkpoint to start from or to use"),
+    "export-weights": ("pipelines.export_weights", "a GS-LRM checkpoint -> FaceLift's ckpt_*.pt"),
     "inspect": ("pipelines.inspect", "a recording, a dataset or a run -> what is there, and can it be trusted"),
     "train gslrm": ("training.gslrm", "a dataset -> a model that turns views into 3-D Gaussians"),
     "reconstruct": ("pipelines.reconstruct", "a dataset and a model -> Gaussians, turntables and a report"),

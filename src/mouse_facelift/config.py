@@ -13,6 +13,7 @@ import datetime
 import importlib.metadata
 import io
 import json
+import math
 import platform
 import re
 import subprocess
@@ -94,7 +95,9 @@ def parse(
             help_text = _help_text(description, presets or {})
             # Without a default tyro takes the dataclass's own; its signature does not admit None.
             given: dict[str, Any] = {} if default is None else {"default": default}
-            return tyro.cli(config_type, prog=prog, description=help_text, args=arguments, **given)
+            config = tyro.cli(config_type, prog=prog, description=help_text, args=arguments, **given)
+            _refuse_nan(to_plain(config), prog)
+            return config
     except SystemExit as leave:
         if leave.code in (0, None):
             raise
@@ -188,6 +191,15 @@ def _from_file(config_type: type[Config], path: Path, base: Config | None, argum
     return instance
 
 
+def _refuse_nan(plain: Any, prog: str, name: str = "") -> None:
+    """Every comparison with nan is false, so a threshold or size that is nan would pass every check."""
+    if isinstance(plain, float) and math.isnan(plain):
+        raise UsageError(f"{prog}: --{_dashed(name)} is not a number (nan); give a number, or leave it out")
+    items = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
+    for key, value in items:
+        _refuse_nan(value, prog, (f"{name}.{key}" if name else key) if isinstance(key, str) else name)
+
+
 def _refuse_unknown_options(config_type: type, arguments: Sequence[str], prog: str) -> None:
     known = set(_flag_names(config_type))
     for word in arguments:
@@ -232,8 +244,10 @@ def _one_line(box: str) -> str:
     rows = [row.strip("│╭╮╰╯ ") for row in box.splitlines()]
     body = []
     for row in rows[1:]:
-        if row and not row.strip("─"):
-            break
+        if row and not row.strip("─-"):
+            if any(body):
+                break
+            continue
         body.append(row)
     text = " ".join(" ".join(body).split())
     return text.removesuffix(".") + " (see --help)"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +19,7 @@ from mouse_facelift.errors import InputError
 
 # Bytes that a download holds in memory.
 _PIECE = 8 << 20
+_AGAIN = "copy it again from its source, or make it again in another folder"
 
 
 def inside(name: str) -> str:
@@ -53,12 +56,15 @@ class Store:
         place, mark, options = text.partition("?")
         return Store(place.rstrip("/") + mark + options)
 
+    @property
+    def name(self) -> str:
+        """The last part of the store's place: the name of the folder, without a URI's options."""
+        return self._parts[0].rpartition("/")[2]
+
     def path(self, name: str) -> str:
         """Full location of a file of the store, for messages and readers."""
-        if not name:
-            return self.uri
-        place, mark, options = self.uri.partition("?") if is_uri(self.uri) else (self.uri, "", "")
-        return f"{place}/{name}{mark}{options}"
+        place, options = self._parts
+        return f"{place}/{name}{options}" if name else self.uri
 
     def exists(self, name: str) -> bool:
         system, path = self._locate(name)
@@ -99,12 +105,26 @@ class Store:
         with self._explained(name), system.open_input_stream(path) as stream:
             return stream.read()
 
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the store that holds an object, as all of ours do.
+
+        Raises:
+            InputError: it does not exist, or is not such a file (any more).
+        """
+        try:
+            content = json.loads(self.read(name))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{self.path(name)}: is not JSON ({error}); {_AGAIN}") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{self.path(name)}: holds no JSON object; {_AGAIN}")
+        return content
+
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole or not at all: temporary name and rename locally, a single PUT on object stores."""
         system, target = self._locate(name)
         local = isinstance(system, fs.LocalFileSystem)
         written = f"{target}.tmp" if local else target
-        with self._explained(name):
+        with self._explained(name, "cannot be written: no such place"):
             if local:
                 system.create_dir(posixpath.dirname(target), recursive=True)
             with system.open_output_stream(written) as stream:
@@ -113,17 +133,28 @@ class Store:
                 system.move(written, target)
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A Parquet file of the store."""
-        return pq.ParquetFile(io.BytesIO(self.read(name))).read(columns)
+        """A Parquet file of the store; those of ``columns`` that it does not have are left out.
+
+        Raises:
+            InputError: it does not exist, is no Parquet file, or a page is not what was written.
+        """
+        data = io.BytesIO(self.read(name))
+        try:
+            return pq.ParquetFile(data, page_checksum_verification=True).read(columns)
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise InputError(f"{self.path(name)}: is damaged ({reason}); {_AGAIN}") from error
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write Parquet, whole or not at all; equal tables give equal bytes.
 
         What our tables hold is compressed already: no codec, no dictionary. Small row groups (1-8 MB of images) are
-        what readers parallelise over.
+        what readers parallelise over. Checksums: a number that disk or network changed is a number like any other.
         """
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="none", use_dictionary=False, row_group_size=16)
+        pq.write_table(
+            table, sink, compression="none", use_dictionary=False, row_group_size=16, write_page_checksum=True
+        )
         self.write(name, sink.getvalue())
 
     def delete(self, folder: str) -> None:
@@ -133,17 +164,25 @@ class Store:
             system.delete_dir(path)
 
     @contextlib.contextmanager
-    def _explained(self, name: str) -> Iterator[None]:
+    def _explained(self, name: str, absent: str = "does not exist") -> Iterator[None]:
         """What the file system says, as one line that names the file."""
         try:
             yield
         except FileNotFoundError as error:
-            raise InputError(f"{self.path(name)} does not exist") from error
+            raise InputError(f"{self.path(name)} {absent}") from error
         except OSError as error:
             reason = str(error).splitlines()[0]
             raise InputError(
                 f"{self.path(name)}: {reason}; check the place, the space left and the credentials"
             ) from error
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        """Place and options ("" or from the "?" on); a local path may hold a "?" of its own."""
+        if not is_uri(self.uri):
+            return self.uri, ""
+        place, mark, options = self.uri.partition("?")
+        return place, mark + options
 
     def _locate(self, name: str) -> tuple[fs.FileSystem, str]:
         """The file system, and a file's path on it; a name that leaves the store is refused."""

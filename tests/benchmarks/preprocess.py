@@ -31,7 +31,7 @@ import ray
 import tyro
 from PIL import Image
 
-from mouse_facelift.capture.capture import MAMMAL_MASKS, MAMMAL_VIDEOS
+from mouse_facelift.capture.layouts import MAMMAL_MASKS, MAMMAL_VIDEOS
 from pipelines.preprocess import PreprocessConfig, preprocess
 from pipelines.session import connect
 

@@ -75,6 +75,9 @@ def test_export_replaces_whole_and_leaves_the_state_behind(checkpoint: Path, tmp
 def test_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such checkpoint"):
         find_checkpoint(tmp_path / "nowhere")
+    (tmp_path / "ckpt.pt").touch()
+    with pytest.raises(InputError, match="import-weights --file"):
+        load_gslrm(tmp_path / "ckpt.pt")
     with pytest.raises(InputError, match="holds no checkpoint"):
         load_gslrm(tmp_path)
 

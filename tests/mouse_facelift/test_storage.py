@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from mouse_facelift.errors import InputError
@@ -33,6 +35,58 @@ def test_bad_places_are_one_clear_line(tmp_path):
         Store.at(tmp_path).read("absent")
     with pytest.raises(InputError, match="cannot open"):
         Store.at("nonsense://bucket").exists("x")
+
+
+def test_what_cannot_be_written_is_said_so(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="file/x: .*check the place"):
+        Store.at(tmp_path / "file").write("x", b"")
+    with pytest.raises(InputError, match="x cannot be written: no such place"):
+        Store.at("/proc/nowhere").write("x", b"")
+
+
+@pytest.mark.parametrize(
+    ("location", "name"),
+    [
+        ("/data/walk", "walk"),
+        ("/data/what?", "what?"),
+        ("s3://lab/walk/?endpoint_override=127.0.0.1:9000/x", "walk"),
+        ("s3://lab", "lab"),
+    ],
+)
+def test_a_place_is_called_by_its_last_part(location, name):
+    assert Store.at(location).name == name
+
+
+def test_json_that_is_none_is_one_line(tmp_path):
+    store = Store.at(tmp_path)
+    store.write("a.json", b'{"n": 1}')
+    assert store.read_json("a.json") == {"n": 1}
+    for data, message in (
+        (b"{", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[" * 99_999, "is not JSON"),
+        (b"1", "no JSON"),
+    ):
+        store.write("a.json", data)
+        with pytest.raises(InputError, match=f"a.json: .*{message}"):
+            store.read_json("a.json")
+
+
+def test_a_table_is_read_as_written_or_not_at_all(tmp_path):
+    """One changed bit anywhere between the first page and the footer is noticed."""
+    store, table = Store.at(tmp_path), pa.table({"x": np.arange(40.0), "b": [bytes([n] * 99) for n in range(40)]})
+    store.write_table("t.parquet", table)
+    data = store.read("t.parquet")
+    assert store.read_table("t.parquet").equals(table)
+    assert store.read_table("t.parquet", ["x", "absent"]).column_names == ["x"]
+    for place in (100, len(data) // 2, len(data) - 3):
+        store.write("bad.parquet", data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        with pytest.raises(InputError, match="bad.parquet: is damaged"):
+            store.read_table("bad.parquet")
+    store.write("cut.parquet", data[:-20])
+    with pytest.raises(InputError, match="cut.parquet: is damaged"):
+        store.read_table("cut.parquet")
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "..\\x"])

@@ -47,11 +47,13 @@ class Camera:
             if value.shape != shape:
                 raise InputError(f"camera {self.name}: {field} has shape {value.shape}, expected {shape}")
             if not np.isfinite(value).all():
-                raise InputError(f"camera {self.name}: {field} holds values that are not finite")
+                raise InputError(f"camera {self.name}: {field} holds values that are not finite; calibrate it again")
             value.flags.writeable = False
             object.__setattr__(self, field, value)
         if self.K[0, 0] <= 0 or self.K[1, 1] <= 0 or np.abs(self.K[[1, 2, 2], [0, 0, 1]]).max() > 1e-9:
-            raise InputError(f"camera {self.name}: K is not upper triangular with positive focal lengths (transposed?)")
+            raise InputError(
+                f"camera {self.name}: K is not upper triangular with positive focal lengths; is it transposed?"
+            )
         if abs(np.linalg.det(self.R) - 1) > ROTATION_TOLERANCE or np.abs(self.R @ self.R.T - np.eye(3)).max() > (
             ROTATION_TOLERANCE
         ):

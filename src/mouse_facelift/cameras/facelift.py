@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from mouse_facelift.cameras.camera import Camera
+from mouse_facelift.cameras.camera import ROTATION_TOLERANCE, Camera
 from mouse_facelift.errors import InputError
 from mouse_facelift.storage import Store
 
 FILE_NAME = "opencv_cameras.json"
+# What PNG and every decoder of it can hold with room to spare; beyond it the number is a mistake.
+_MAX_SIDE = 65_535
 
 
 def read_facelift(path: str | Path) -> tuple[list[Camera], list[str]]:
@@ -39,7 +41,7 @@ def read_content(path: str | Path) -> Mapping[str, Any]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON ({error}); write it again") from error
     frames = content.get("frames") if isinstance(content, Mapping) else None
     if not isinstance(frames, list) or not frames:
@@ -86,12 +88,16 @@ def _camera(path: Path, number: int, frame: Any, image: str) -> Camera:
         size = int(frame["w"]), int(frame["h"])
         fx, fy, cx, cy = (float(frame[key]) for key in ("fx", "fy", "cx", "cy"))
         w2c = np.array(frame["w2c"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path}: frame {number} is not a camera ({error}); expected w, h, fx, fy, cx, cy, w2c"
         ) from error
     if w2c.shape != (4, 4):
         raise InputError(f"{path}: frame {number}: w2c has shape {w2c.shape}, expected (4, 4)")
+    if not 0 < min(size) <= max(size) <= _MAX_SIDE:
+        raise InputError(f"{path}: frame {number}: w and h must be from 1 to {_MAX_SIDE} pixels; write the file again")
+    if np.abs(w2c[3] - [0, 0, 0, 1]).max() > ROTATION_TOLERANCE:
+        raise InputError(f"{path}: frame {number}: the last row of w2c is {w2c[3].tolist()}, expected [0, 0, 0, 1]")
     K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
     try:
         return Camera(Path(image).stem or str(number), *size, K, w2c[:3, :3], w2c[:3, 3])

@@ -17,6 +17,14 @@ from mouse_facelift.cameras.camera import Camera
 from mouse_facelift.cameras.poses import FACELIFT_SLOTS, facelift_rig
 from mouse_facelift.errors import InputError
 
+RESIDUAL_LIMIT_DEGREES = 35.0
+"""How far a camera may stand from its slot. Six cameras at equal angles miss FaceLift's slots by up to 30 degrees."""
+
+SAME_AZIMUTH_DEGREES, SAME_ELEVATION_DEGREES = 15.0, 10.0
+"""How much two headings of a rig may differ and still count as the same arrangement. On the six-camera mouse rig whose
+cameras hang low and high in turn, the low ones agree within 12.6 and 2.2; neighbours differ by 14 or more in elevation.
+"""
+
 
 @dataclass(frozen=True)
 class SlotAssignment:
@@ -62,7 +70,79 @@ def assign_slots(
     return SlotAssignment(tuple(order), residuals)
 
 
-def camera_azimuths(cameras: Sequence[Camera], centre: Float[np.ndarray, "3"]) -> Float[np.ndarray, "v"]:
+def cameras_in_slots(
+    cameras: Sequence[Camera],
+    reference: int,
+    centre: Float[np.ndarray, "3"] | None = None,
+    limit_degrees: float = RESIDUAL_LIMIT_DEGREES,
+) -> SlotAssignment:
+    """`assign_slots` for a model that has nothing but the slots to go by: every slot filled, and no camera far off.
+
+    Raises:
+        InputError: ``reference`` is not one of the cameras, there are fewer cameras than slots, or one stands more
+            than ``limit_degrees`` of azimuth from its slot.
+    """
+    found = assign_slots(cameras, reference, centre)
+    cure = "use camera conditioning (rays), which serves any rig"
+    empty = [name for name, camera in zip(FACELIFT_SLOTS, found.order, strict=True) if camera is None]
+    if empty:
+        raise InputError(
+            f"{len(cameras)} cameras for {len(FACELIFT_SLOTS)} slots: {', '.join(empty)} would stay empty; {cure}"
+        )
+    worst = int(np.abs(found.residual_degrees).argmax())
+    if abs(found.residual_degrees[worst]) > limit_degrees:
+        camera = found.order[worst]
+        assert camera is not None
+        residuals = ", ".join(
+            f"{name} {residual:+.0f}" for name, residual in zip(FACELIFT_SLOTS, found.residual_degrees, strict=True)
+        )
+        raise InputError(
+            f"camera {cameras[camera].name} stands {abs(found.residual_degrees[worst]):.0f} degrees from slot "
+            f"{FACELIFT_SLOTS[worst]} (limit {limit_degrees:.0f}; with reference {cameras[reference].name}: {residuals}"
+            f"); choose another reference or {cure}"
+        )
+    return found
+
+
+def equivalent_references(
+    cameras: Sequence[Camera],
+    reference: int,
+    centre: Float[np.ndarray, "3"] | None = None,
+    azimuth_tolerance: float = SAME_AZIMUTH_DEGREES,
+    elevation_tolerance: float = SAME_ELEVATION_DEGREES,
+) -> tuple[int, ...]:
+    """Cameras from which the rig looks the same as from ``reference``, itself first, then in rising order.
+
+    Taking any of them as the reference shows a slot-based model the same arrangement of views about another heading of
+    the animal: an augmentation that invents nothing. Compared are elevations, and azimuths relative to the reference.
+
+    Raises:
+        InputError: ``reference`` is not one of the cameras.
+    """
+    centre = axes_meeting_point(cameras) if centre is None else centre
+    azimuths, elevations = camera_azimuths(cameras, centre), camera_elevations(cameras, centre)
+    order = assign_slots(cameras, reference, centre).order
+    found = [reference]
+    for other in range(len(cameras)):
+        other_order = assign_slots(cameras, other, centre).order
+        # A slot that only one of the two leaves empty is a different arrangement.
+        if other == reference or [c is None for c in order] != [c is None for c in other_order]:
+            continue
+        here, there = ([c for c in cs if c is not None] for cs in (order, other_order))
+        turn = wrap_degrees(azimuths[here] - azimuths[reference] - azimuths[there] + azimuths[other])
+        rise = elevations[here] - elevations[there]
+        if np.abs(turn).max() <= azimuth_tolerance and np.abs(rise).max() <= elevation_tolerance:
+            found.append(other)
+    return tuple(found)
+
+
+def camera_elevations(cameras: Sequence[Camera], centre: Float[np.ndarray, "3"]) -> Float[np.ndarray, " v"]:
+    """Elevation in degrees of each camera above the horizontal plane through ``centre``."""
+    offsets = np.stack([camera.centre for camera in cameras]) - centre
+    return np.degrees(np.arctan2(offsets[:, 2], np.hypot(offsets[:, 0], offsets[:, 1])))
+
+
+def camera_azimuths(cameras: Sequence[Camera], centre: Float[np.ndarray, "3"]) -> Float[np.ndarray, " v"]:
     """Azimuth in degrees, in (-180, 180], of each camera about ``centre``, counter-clockwise seen from above."""
     offsets = np.stack([camera.centre for camera in cameras]) - centre
     return np.degrees(np.arctan2(offsets[:, 1], offsets[:, 0]))

@@ -1,20 +1,15 @@
-"""A recording on disk: which files make it up, and whether they belong together.
+"""A recording on disk: its views, and whether their files belong together.
 
-Two layouts are known by what lies in the folder:
-
-* MAMMAL: ``new_cam.pkl``, ``videos_undist/N.mp4`` and, optionally, mask videos ``simpleclick_undist/N.mp4``.
-* DANNCE: ``NAME_params.mat`` per camera, or one ``label3d_dannce.mat`` (``*dannce.mat``) for all; the videos are
-  ``NAME.mp4`` beside it, or ``videos/NAME/0.mp4`` (any one file in that folder). Distorted lenses, no mask videos.
-
-Either may have mask images instead, ``masks/NAME/000123.png`` for frame 123 of view NAME: bright, or opaque, where the
-animal is. A view may have fewer images than frames; frames without are refused one by one.
+What the files are is for :mod:`mouse_facelift.capture.layouts` to say. Instead of mask videos there may be mask images,
+``masks/NAME/000123.png`` for frame 123 of view NAME: bright, or opaque, where the animal is. A view may have fewer
+images than frames; frames without are refused one by one.
 
 Everything that can be wrong with the set of files is found here, before any frame is decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -23,25 +18,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mouse_facelift.cameras import Camera
-from mouse_facelift.cameras.dannce import (
-    LABEL3D_PATTERN,
-    PARAMS_SUFFIX,
-    camera_order,
-    label3d_names,
-    params_files,
-    read_dannce_params,
-    read_label3d,
-)
-from mouse_facelift.cameras.mammal import mammal_names, read_mammal
 from mouse_facelift.capture.fetch import local_recording
+from mouse_facelift.capture.layouts import Layout, RecordingFiles, find_files
 from mouse_facelift.capture.sync import SyncConfig, synchronise
 from mouse_facelift.capture.video import VideoInfo, probe
 from mouse_facelift.errors import InputError
 
-Layout = Literal["mammal", "dannce"]
 MaskSource = Literal["video", "images", "estimated"]
-MAMMAL_CALIBRATION, MAMMAL_VIDEOS, MAMMAL_MASKS = "new_cam.pkl", "videos_undist", "simpleclick_undist"
-DANNCE_VIDEOS, MASK_IMAGES = "videos", "masks"
+MASK_IMAGES = "masks"
 Axis = Literal["x", "-x", "y", "-y", "z", "-z"]
 # Rotations that take a calibration's up axis to z. Millimetres in a dataset are those of the turned world.
 UPRIGHT: dict[Axis, Float[np.ndarray, "3 3"]] = {
@@ -66,7 +50,7 @@ class View:
     mask_video: Path | None = None
     frame_count: int = 0
     """Frames of this view's own video."""
-    sources: Int[np.ndarray, "n"] | None = None
+    sources: Int[np.ndarray, " n"] | None = None
     """For every frame of the recording, this video's frame of the same instant or -1; None where they are the same."""
 
     mask_images: Path | None = None
@@ -112,7 +96,7 @@ class Capture:
     frame_count: int
     fps: float
     segments: tuple[tuple[int, int], ...] = ()
-    times: Float[np.ndarray, "n"] | None = None
+    times: Float[np.ndarray, " n"] | None = None
 
     def __post_init__(self) -> None:
         if not self.segments:
@@ -161,96 +145,19 @@ def open_capture(path: str | Path, sync: SyncConfig | None = None) -> Capture:
             another number of cameras than there are videos; or views differ in frame count or rate, or a mask video
             in size or frame count from its view.
     """
-    return synchronise(_recognise(local_recording(path)), sync or SyncConfig())
+    folder = local_recording(path)
+    return synchronise(_assemble(folder, find_files(folder)), sync or SyncConfig())
 
 
-def _recognise(path: Path) -> Capture:
-    if not path.is_dir():
-        raise InputError(f"{path}: is not a folder; give the folder of a recording")
-    label3d = sorted(path.glob(LABEL3D_PATTERN))
-    if (path / MAMMAL_CALIBRATION).exists():
-        return _open_mammal(path)
-    if params_files(path):
-        names = list(params_files(path))
-        return _open_dannce(path, names, f"*{PARAMS_SUFFIX}", lambda sizes: read_dannce_params(path, sizes))
-    if len(label3d) > 1:
-        files = ", ".join(file.name for file in label3d)
-        raise InputError(f"{path}: holds several calibrations ({files}); leave the one that belongs to the videos")
-    if label3d:
-        file = label3d[0]
-        return _open_dannce(path, label3d_names(file), file.name, lambda sizes: read_label3d(file, sizes))
-    raise InputError(
-        f"{path}: holds no recording; expected {MAMMAL_CALIBRATION} with {MAMMAL_VIDEOS}/N.mp4 (MAMMAL), or "
-        f"NAME{PARAMS_SUFFIX} or label3d_dannce.mat with NAME.mp4 or {DANNCE_VIDEOS}/NAME/0.mp4 (DANNCE)"
-    )
-
-
-def _open_mammal(path: Path) -> Capture:
-    calibration = path / MAMMAL_CALIBRATION
-    names = mammal_names(calibration)
-    videos = _numbered_videos(path / MAMMAL_VIDEOS)
-    _match(path, MAMMAL_CALIBRATION, names, videos, MAMMAL_VIDEOS)
-    masks = _numbered_videos(path / MAMMAL_MASKS)
-    if masks:
-        _match(path, MAMMAL_CALIBRATION, names, masks, MAMMAL_MASKS)
-    return _assemble(path, "mammal", names, videos, masks, lambda sizes: read_mammal(calibration, sizes))
-
-
-def _open_dannce(
-    path: Path, names: Sequence[str], source: str, read: Callable[[Mapping[str, tuple[int, int]]], list[Camera]]
-) -> Capture:
-    names = sorted(names, key=camera_order)
-    flat = {file.stem: file for file in path.glob("*.mp4")}
-    folder = path / DANNCE_VIDEOS
-    if any(name in flat for name in names) or not folder.is_dir():
-        _match(path, source, names, flat, path.name)
-        return _assemble(path, "dannce", names, flat, {}, read)
-    nested = {sub.name: file for sub in folder.iterdir() if sub.is_dir() and (file := _only_video(sub)) is not None}
-    nested |= {file.stem: file for file in folder.glob("*.mp4")}
-    _match(path, source, names, nested, DANNCE_VIDEOS)
-    return _assemble(path, "dannce", names, nested, {}, read)
-
-
-def _numbered_videos(folder: Path) -> dict[str, Path]:
-    return {file.stem: file for file in folder.glob("*.mp4") if file.stem.isdigit()}
-
-
-def _only_video(folder: Path) -> Path | None:
-    files = sorted(folder.glob("*.mp4"))
-    if len(files) > 1:
-        raise InputError(
-            f"{folder}: holds {len(files)} videos ({', '.join(f.name for f in files)}); join them into one, 0.mp4"
-        )
-    return files[0] if files else None
-
-
-def _match(path: Path, source: str, names: Sequence[str], videos: Mapping[str, Path], place: str) -> None:
-    """Check that cameras and videos are the same set, and say which one is not."""
-    missing = [name for name in names if name not in videos]
-    surplus = [name for name in sorted(videos, key=camera_order) if name not in names]
-    if not missing and not surplus:
-        return
-    found = ", ".join(sorted(videos, key=camera_order)) or "none"
-    counts = (
-        f"{source} calibrates {len(names)} cameras ({', '.join(names)}), {place} has {len(videos)} videos ({found})"
-    )
-    detail = [f"no video of view {', '.join(missing)}"] if missing else []
-    detail += [f"no camera for video {', '.join(surplus)}"] if surplus else []
-    raise InputError(f"{path}: {'; '.join(detail)}: {counts}; add what is missing, or take the view out of both")
-
-
-def _assemble(
-    path: Path,
-    layout: Layout,
-    names: Sequence[str],
-    videos: Mapping[str, Path],
-    masks: Mapping[str, Path],
-    read: Callable[[Mapping[str, tuple[int, int]]], list[Camera]],
-) -> Capture:
+def _assemble(path: Path, files: RecordingFiles) -> Capture:
+    """Look into the files, and check that they fit each other."""
+    names, videos, masks = files.names, files.videos, files.masks
     if len(names) < 2:
         raise InputError(f"{path}: has {len(names)} view; reconstruction needs at least two calibrated views")
     infos = {name: probe(videos[name]) for name in names}
-    cameras = {camera.name: camera for camera in read({name: (i.width, i.height) for name, i in infos.items()})}
+    cameras = {
+        camera.name: camera for camera in files.read_cameras({name: (i.width, i.height) for name, i in infos.items()})
+    }
     mask_infos = {name: probe(masks[name]) for name in masks}
     _check_counts(path, infos, mask_infos)
     for name, found in mask_infos.items():
@@ -262,7 +169,7 @@ def _assemble(
     views = tuple(View(name, cameras[name], videos[name], masks.get(name), infos[name].frame_count) for name in names)
     views = _with_mask_images(path, views)
     info = infos[names[0]]
-    return Capture(path.name, path, layout, views, info.frame_count, info.fps)
+    return Capture(path.name, path, files.layout, views, info.frame_count, info.fps)
 
 
 def _with_mask_images(path: Path, views: tuple[View, ...]) -> tuple[View, ...]:

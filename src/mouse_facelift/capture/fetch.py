@@ -38,7 +38,7 @@ def local_recording(location: str | Path) -> Path:
     store = Store.at(location)
     place = store.uri.partition("?")[0]
     cache = _cache_root() / hashlib.sha256(place.encode()).hexdigest()[:16]
-    folder = cache / place.rsplit("/", 1)[-1]
+    folder = cache / store.name
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(cache / "lock"):
         names = store.list()

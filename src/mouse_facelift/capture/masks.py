@@ -14,14 +14,15 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
+from mouse_facelift.capture.boxed_mask import BoxedMask, Mask
 from mouse_facelift.capture.capture import View
-from mouse_facelift.capture.video import Decoder, probe, read_frames
+from mouse_facelift.capture.pictures import Picture, RgbPicture
+from mouse_facelift.capture.video import Decoder, probe, read_frames, read_pictures
 from mouse_facelift.errors import InputError
 
 Rgb = UInt8[np.ndarray, "h w 3"]
-Mask = Bool[np.ndarray, "h w"]
 # Grey levels added to the background before dividing by it: sensor noise must not decide in the dark.
 NOISE_LEVELS = 16.0
 # A piece of the body has at least this share of the largest piece's area.
@@ -73,11 +74,11 @@ def mask_from_video(image: Rgb, config: MaskConfig | None = None) -> Mask:
 
     All False where nothing in it has the size of an animal.
     """
-    config = config or MaskConfig()
-    # One pass over the pixels: dark means dark in every channel.
-    dark = cv2.inRange(image, np.zeros(3), np.full(3, float(config.video_threshold)))
-    bright = cv2.bitwise_not(dark)
-    return _animal(bright, config, bright.size)
+    return _mask_in(RgbPicture(image), config or MaskConfig()).full()
+
+
+def _mask_in(picture: Picture, config: MaskConfig) -> BoxedMask:
+    return _animal(picture.bright(config.video_threshold), config, picture.height * picture.width)
 
 
 def mask_from_image(path: Path, width: int, height: int, config: MaskConfig | None = None) -> Mask:
@@ -88,7 +89,10 @@ def mask_from_image(path: Path, width: int, height: int, config: MaskConfig | No
     Raises:
         InputError: There is no such file, it is not an image, or not one of ``width`` x ``height`` pixels.
     """
-    config = config or MaskConfig()
+    return _mask_in_image(path, width, height, config or MaskConfig()).full()
+
+
+def _mask_in_image(path: Path, width: int, height: int, config: MaskConfig) -> BoxedMask:
     if not path.is_file():
         raise InputError(f"{path}: there is no mask image of this frame; add it, or leave the frame out")
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -109,7 +113,7 @@ def mask_from_image(path: Path, width: int, height: int, config: MaskConfig | No
 
 def read_masks(
     view: View, frames: Sequence[int], background: Rgb | None, config: MaskConfig, decoder: Decoder = "auto"
-) -> Iterator[Mask | InputError]:
+) -> Iterator[BoxedMask | InputError]:
     """One view's silhouettes in frames of its recording, wherever they come from.
 
     Args:
@@ -127,19 +131,19 @@ def read_masks(
     """
     numbers = view.source_frames(frames)
     if view.mask_video is not None:
-        for _, image in read_frames(view.mask_video, numbers, decoder):
-            yield mask_from_video(image, config)
+        for _, picture in read_pictures(view.mask_video, numbers, decoder):
+            yield _mask_in(picture, config)
     elif view.mask_images is not None:
         for number in numbers:
             try:
-                yield mask_from_image(view.mask_image(number), view.camera.width, view.camera.height, config)
+                yield _mask_in_image(view.mask_image(number), view.camera.width, view.camera.height, config)
             except InputError as error:
                 yield error
     else:
         if background is None:
             raise ValueError(f"view {view.name} has no masks: its background is needed")
         for _, image in read_frames(view.video, numbers, decoder):
-            yield mask_from_background(image, background, config)
+            yield BoxedMask.of(mask_from_background(image, background, config))
 
 
 def estimate_background(video: str | Path, config: MaskConfig | None = None, decoder: Decoder = "auto") -> Rgb:
@@ -193,12 +197,12 @@ def mask_from_background(frame: Rgb, background: Rgb, config: MaskConfig | None 
     body = cv2.morphologyEx((opacity > config.opacity).astype(np.uint8), cv2.MORPH_OPEN, kernel)
     # Before a background as dark as fur there is no difference to see: inside the outline, the body goes on there.
     body |= _hull(_large_parts(body)) & (here < fur + NOISE_LEVELS / 2).astype(np.uint8)
-    body = _animal(cv2.morphologyEx(body, cv2.MORPH_CLOSE, kernel), config, pixels).astype(np.uint8)
+    body = _animal(cv2.morphologyEx(body, cv2.MORPH_CLOSE, kernel), config, pixels).full().astype(np.uint8)
     allowed = (opacity > config.edge_opacity).astype(np.uint8) | body
     grown, step = body, _disc(3)
     for _ in range(max(1, round(config.growth * side))):
         grown = cv2.dilate(grown, step) & allowed
-    mask[window] = _filled(_animal(cv2.morphologyEx(grown, cv2.MORPH_OPEN, step), config, pixels))
+    mask[window] = _filled(_animal(cv2.morphologyEx(grown, cv2.MORPH_OPEN, step), config, pixels).full())
     return mask
 
 
@@ -213,13 +217,11 @@ def _first_look(frame: Rgb, background: Rgb, config: MaskConfig) -> tuple[tuple[
     first = ((empty - here) > config.contrast * (empty + NOISE_LEVELS)).astype(np.uint8)
     first = cv2.morphologyEx(first, cv2.MORPH_OPEN, kernel)
     # People and their shadows come in from the edge of the image; an animal touches it at most with its reflection.
-    seed = _animal(_clear_of_edges(first), config, here.size)
-    if not seed.any():
-        seed = _animal(first, config, here.size)
-    if not seed.any():
+    found = _animal(_clear_of_edges(first), config, here.size) or _animal(first, config, here.size)
+    if not found:
         return None
-    rows, columns = _window(seed, margin=SEARCH_MARGIN)
-    part = seed[rows, columns].astype(np.uint8).repeat(step, axis=0).repeat(step, axis=1).astype(bool)
+    rows, columns = _window(found, margin=SEARCH_MARGIN)
+    part = found.full()[rows, columns].astype(np.uint8).repeat(step, axis=0).repeat(step, axis=1).astype(bool)
     window = slice(rows.start * step, rows.stop * step), slice(columns.start * step, columns.stop * step)
     height, width = frame[window].shape[:2]
     return window, part[:height, :width]
@@ -242,21 +244,25 @@ def _disc(diameter: float) -> UInt8[np.ndarray, "d d"]:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)).astype(np.uint8)
 
 
-def _animal(mask: UInt8[np.ndarray, "h w"] | Mask, config: MaskConfig, pixels: int) -> Mask:
+def _animal(mask: UInt8[np.ndarray, "h w"], config: MaskConfig, pixels: int) -> BoxedMask:
     """The largest connected part of a mask, or nothing if its share of the image's pixels is not an animal's."""
-    found = np.zeros(mask.shape, bool)
-    # Labelling costs the most of all; it needs only the box that holds anything.
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    box = (slice(top, top + height), slice(left, left + width))
-    if not width:
+    found = BoxedMask.of(mask)
+    if not found:
         return found
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask[box].astype(np.uint8), connectivity=8)
-    areas = stats[:, cv2.CC_STAT_AREA].copy()
-    areas[0] = 0
-    largest = int(areas.argmax())
-    if config.min_fraction * pixels <= areas[largest] <= config.max_fraction * pixels:
-        found[box] = labels == largest
-    return found
+    # Labelling costs the most of all; outlines tell for less that there is nothing to choose.
+    box = found.inside.view(np.uint8)
+    _, nested = cv2.findContours(box, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    area = cv2.countNonZero(box)
+    if np.count_nonzero(nested[0, :, 3] < 0) > 1:
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(box, connectivity=8)
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        largest = int(areas.argmax())
+        area = int(areas[largest])
+        part = BoxedMask.of(labels == largest + 1)
+        found = part.moved(found.top, found.left, found.height, found.width)
+    if config.min_fraction * pixels <= area <= config.max_fraction * pixels:
+        return found
+    return BoxedMask.of(np.zeros(mask.shape, bool))
 
 
 def _clear_of_edges(mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
@@ -283,11 +289,10 @@ def _hull(mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     return hull if points is None else cv2.fillConvexPoly(hull, cv2.convexHull(points), 1).astype(np.uint8)
 
 
-def _window(mask: Mask, margin: float) -> tuple[slice, slice]:
+def _window(mask: BoxedMask, margin: float) -> tuple[slice, slice]:
     """The bounding box of a mask, widened on every side by ``margin`` times its longer side."""
-    spans = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
-    reach = int(margin * max(span[-1] + 1 - span[0] for span in spans))
-    rows, columns = (slice(max(0, int(span[0]) - reach), int(span[-1]) + 1 + reach) for span in spans)
+    reach = int(margin * max(mask.inside.shape))
+    rows, columns = (slice(max(0, span.start - reach), span.stop + reach) for span in (mask.rows, mask.columns))
     return rows, columns
 
 

@@ -78,7 +78,7 @@ def synchronise(capture: Capture, config: SyncConfig) -> Capture:
     return replace(capture, views=views, frame_count=count, times=times[0][kept], segments=((0, count),))
 
 
-def match_times(times: Sequence[Float[np.ndarray, "_"]], tolerance_s: float) -> Int[np.ndarray, "n v"]:
+def match_times(times: Sequence[Float[np.ndarray, " _"]], tolerance_s: float) -> Int[np.ndarray, "n v"]:
     """For every frame of the first view, the nearest frame of each view, or -1 where none is near enough.
 
     Args:
@@ -107,14 +107,16 @@ def _offsets(entries: Sequence[str], names: Sequence[str], path: Path) -> dict[s
         name, _, seconds = entry.partition("=")
         try:
             found[name] = float(seconds)
+            if not np.isfinite(found[name]):
+                raise ValueError("not finite")
         except ValueError as error:
-            raise InputError(f"--sync.offset-s {entry}: expected NAME=SECONDS") from error
+            raise InputError(f"--sync.offset-s {entry}: expected NAME=SECONDS, such as 2=0.125") from error
         if name not in names:
             raise InputError(f"--sync.offset-s {entry}: {path} has no camera {name}, it has {', '.join(names)}")
     return found
 
 
-def _times(path: Path, view: View) -> Float[np.ndarray, "n"]:
+def _times(path: Path, view: View) -> Float[np.ndarray, " n"]:
     for suffix in (".csv", ".npy"):
         file = path / TIMESTAMPS_FOLDER / f"{view.name}{suffix}"
         if file.exists():
@@ -125,10 +127,19 @@ def _times(path: Path, view: View) -> Float[np.ndarray, "n"]:
         seconds = np.load(file, allow_pickle=False) if suffix == ".npy" else np.loadtxt(file, delimiter=",", ndmin=1)
         seconds = np.asarray(seconds, dtype=np.float64).reshape(-1)
     except (ValueError, OSError) as error:
-        raise InputError(f"{file}: cannot be read as one time in seconds per frame ({error})") from error
-    if len(seconds) != view.frame_count or not (np.diff(seconds) > 0).all():
         raise InputError(
-            f"{file}: holds {len(seconds)} times for {view.frame_count} frames, or they do not increase; "
-            "give one time in seconds per frame"
+            f"{file}: cannot be read as numbers ({error}); give one time in seconds per frame, and no heading"
+        ) from error
+    if len(seconds) != view.frame_count:
+        raise InputError(
+            f"{file}: holds {len(seconds)} times, and the view has {view.frame_count} frames; give one per frame"
+        )
+    if not np.isfinite(seconds).all():
+        raise InputError(f"{file}: the time of frame {int(np.argmin(np.isfinite(seconds)))} is no number; correct it")
+    if (np.diff(seconds) <= 0).any():
+        frame = int(np.argmax(np.diff(seconds) <= 0)) + 1
+        raise InputError(
+            f"{file}: time does not go on at frame {frame} ({seconds[frame - 1]:g} s, then {seconds[frame]:g} s); "
+            "times must increase from frame to frame"
         )
     return seconds

@@ -81,7 +81,7 @@ def exact_views(
 
 def point_residuals(
     points: Float[np.ndarray, "n 3"], sources: Sequence[Camera], made: LegacyViews
-) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """What remains, per point, after the best fit through the written cameras.
 
     Returns:
@@ -99,7 +99,7 @@ def point_residuals(
 
 def fit_points(
     pixels: Float[np.ndarray, "n v 2"], cameras: Sequence[Camera]
-) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
     """3-D points with the least squared reprojection error through pinhole cameras (damped Gauss-Newton).
 
     Returns:

@@ -13,7 +13,7 @@ from mouse_facelift.evaluation.charts import Chart, Curve
 from mouse_facelift.evaluation.checks import Check
 from mouse_facelift.evaluation.drawings import Stretch, stretches
 from mouse_facelift.samples.dataset import REJECTED, Dataset
-from mouse_facelift.samples.schema import SAMPLE_SCHEMA, Sample
+from mouse_facelift.samples.schema import SAMPLE_SCHEMA
 from mouse_facelift.samples.verdict import VERDICT_COLUMNS, VerdictConfig, ViewSummary, judge_rows
 
 # What the gate's columns are called on a page: (title, unit).
@@ -90,13 +90,6 @@ def dataset_checks(dataset: Dataset, rows: Rows, config: HealthConfig) -> tuple[
     return checks + _split_checks(rows), views
 
 
-def spread_samples(dataset: Dataset, split: str, count: int) -> list[Sample]:
-    """At most ``count`` samples of a split, evenly spread over it."""
-    total = dataset.count(split)
-    places = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)) if total else []
-    return list(dataset.samples(split, {int(i) for i in places}))
-
-
 def _completed(table: pa.Table) -> pa.Table:
     for field in _SCHEMA:
         if field.name not in table.column_names:
@@ -117,14 +110,14 @@ def _split_checks(rows: Rows) -> list[Check]:
     return [Check.of("splits do not touch", found, min(apart, default=2) > 1)]
 
 
-def _nearest(ordered: Int[np.ndarray, "n"], others: Int[np.ndarray, "m"]) -> int:
+def _nearest(ordered: Int[np.ndarray, " n"], others: Int[np.ndarray, " m"]) -> int:
     """Smallest distance between a number of ``others`` and one of ``ordered``."""
     right = np.searchsorted(ordered, others).clip(1, max(len(ordered) - 1, 1))
     around = np.stack([ordered[right - 1], ordered[np.minimum(right, len(ordered) - 1)]])
     return int(np.abs(around - others).min())
 
 
-def _numbers(table: pa.Table, column: str) -> Float[np.ndarray, "n"]:
+def _numbers(table: pa.Table, column: str) -> Float[np.ndarray, " n"]:
     """A column's finite values, per row or per view."""
     values = table[column].combine_chunks()
     flat = values.flatten() if pa.types.is_list(values.type) else values
@@ -132,7 +125,7 @@ def _numbers(table: pa.Table, column: str) -> Float[np.ndarray, "n"]:
     return numbers[np.isfinite(numbers)]
 
 
-def _histograms(values: Mapping[str, Float[np.ndarray, "n"]]) -> list[Curve]:
+def _histograms(values: Mapping[str, Float[np.ndarray, " n"]]) -> list[Curve]:
     """Outlines of histograms over common bins."""
     everything = np.concatenate(list(values.values()))
     low, high = float(everything.min()), float(everything.max())

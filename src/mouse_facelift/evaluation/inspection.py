@@ -13,12 +13,13 @@ from mouse_facelift.cameras.poses import FACELIFT_SLOTS
 from mouse_facelift.cameras.slots import SlotAssignment, assign_slots
 from mouse_facelift.capture.capture import Capture
 from mouse_facelift.evaluation.audit import Disagreement, audit_lines
-from mouse_facelift.evaluation.capture_health import FrameLook, HealthConfig, RigHealth, capture_checks, rig_health
+from mouse_facelift.evaluation.capture_health import HealthConfig, RigHealth, capture_checks, rig_health
 from mouse_facelift.evaluation.checks import Check, check_lines, check_table, checks_summary
-from mouse_facelift.evaluation.dataset_health import Rows, dataset_checks, gate_charts, spread_samples, timeline
+from mouse_facelift.evaluation.dataset_health import Rows, dataset_checks, gate_charts, timeline
 from mouse_facelift.evaluation.drawings import Drawing, rig_svg, timeline_svg
+from mouse_facelift.evaluation.frame_look import FrameLook
 from mouse_facelift.evaluation.report import Item, Picture, Section, Table, Verdict, format_number, verdict_lines
-from mouse_facelift.evaluation.sample_sheet import sample_sheet
+from mouse_facelift.evaluation.sample_sheet import sample_sheet, spread_samples
 from mouse_facelift.evaluation.summary import METRIC_NAMES, training_section
 from mouse_facelift.samples.dataset import Dataset
 from mouse_facelift.samples.schema import Sample
@@ -99,7 +100,7 @@ def dataset_findings(dataset: Dataset, rows: Rows, config: HealthConfig) -> Find
     sections += _picture_section(samples, "Spread over the splits.")
     lines = [what, *_aligned(table), *check_lines(checks), *(f"  set aside {n} x {reason}" for reason, n in reasons)]
     following = f"mouse-facelift train gslrm --data {dataset.store.uri} --out RUN"
-    return Findings(f"Dataset {dataset.store.uri.rsplit('/', 1)[-1]}", what + ".", lines, sections, checks, following)
+    return Findings(f"Dataset {dataset.store.name}", what + ".", lines, sections, checks, following)
 
 
 def training_findings(name: str, log: Sequence[Mapping[str, Any]], location: str) -> Findings:

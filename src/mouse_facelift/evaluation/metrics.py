@@ -11,18 +11,15 @@ A number that is not defined (a foreground score without foreground) is nan, and
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
-from mouse_facelift.errors import InputError
-
-SSIM_WINDOW = 11
-"""Side of SSIM's Gaussian window in pixels (sigma 1.5; Wang et al. 2004)."""
+from mouse_facelift.evaluation.ssim import SSIM_WINDOW, ssim
+from mouse_facelift.perceptual.distances import LPIPS, LPIPS_SMALLEST_SIDE
 
 PSNR_CEILING = 100.0
 """PSNR of identical pictures (dB): the error is kept above 1e-10, so that means stay finite."""
@@ -42,6 +39,17 @@ class ViewMetrics:
     """Over the mask's bounding box, padded; nan without mask."""
     mask_iou: float
     """Intersection over union of rendered alpha and mask, both at 0.5; nan where both are empty."""
+    lpips: float = math.nan
+    """LPIPS (VGG) over the full frame, less being better; nan where no weights were given."""
+    lpips_foreground: float = math.nan
+    """LPIPS over the mask's bounding box, padded; nan without mask too."""
+
+
+LOWER_IS_BETTER = frozenset({"lpips", "lpips_foreground"})
+"""Fields of `ViewMetrics` where less is better; in all others more is."""
+
+BASELINES: Mapping[str, str] = {"blank": "the blank picture", "nearest": "the nearest input view"}
+"""What stands beside a model, by the prefix of its scores' names."""
 
 
 def psnr(
@@ -56,57 +64,35 @@ def psnr(
     return -10.0 * chosen.mean().clamp_min(10.0 ** (-PSNR_CEILING / 10.0)).log10()
 
 
-def ssim_map(rgb: Float[Tensor, "n h w 3"], target: Float[Tensor, "n h w 3"]) -> Float[Tensor, "n h w"]:
-    """Structural similarity of every pixel's neighbourhood, mean over the colours; differentiable, fp32, not clipped.
-
-    Raises:
-        InputError: a side is shorter than half the window, which leaves nothing to reflect at the border.
-    """
-    height, width = rgb.shape[1:3]
-    if min(height, width) <= SSIM_WINDOW // 2:
-        raise InputError(
-            f"SSIM: a {width}x{height} px image is smaller than half the {SSIM_WINDOW} px window; use larger images"
-        )
-    _, per_channel = structural_similarity_index_measure(
-        rgb.float().permute(0, 3, 1, 2).contiguous(),
-        target.float().permute(0, 3, 1, 2).contiguous(),
-        kernel_size=SSIM_WINDOW,
-        data_range=1.0,
-        return_full_image=True,
-    )
-    return torch.as_tensor(per_channel).mean(dim=1)
-
-
-def ssim(rgb: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"]) -> Float[Tensor, ""]:
-    """Mean structural similarity of two pictures clipped to [0, 1]."""
-    return ssim_map(rgb.clamp(0.0, 1.0)[None], target.clamp(0.0, 1.0)[None]).mean()
-
-
 def mask_iou(alpha: Float[Tensor, "h w"], mask: Float[Tensor, "h w"]) -> Float[Tensor, ""]:
     """Intersection over union of two masks cut at 0.5; nan where both are empty."""
     a, b = alpha > 0.5, mask > 0.5
     return (a & b).sum() / (a | b).sum()
 
 
-def foreground_box(mask: Float[Tensor, "h w"], padding: int = SSIM_WINDOW // 2) -> tuple[slice, slice] | None:
+def foreground_box(
+    mask: Float[Tensor, "h w"], padding: int = SSIM_WINDOW // 2, smallest: int = SSIM_WINDOW
+) -> tuple[slice, slice] | None:
     """Rows and columns of the bounding box of mask > 0.5.
 
-    The box is padded and then, where the picture allows it, at least one SSIM window wide. None without foreground.
+    The box is padded and then, where the picture allows it, at least `smallest` pixels wide: one SSIM window. None
+    without foreground.
     """
     foreground = mask > 0.5
     if not bool(foreground.any()):
         return None
-    return _padded(foreground.any(dim=1), padding), _padded(foreground.any(dim=0), padding)
+    rows, columns = (_padded(foreground.any(dim=dim), padding, smallest) for dim in (1, 0))
+    return rows, columns
 
 
-def _padded(occupied: Bool[Tensor, " n"], padding: int) -> slice:
+def _padded(occupied: Bool[Tensor, " n"], padding: int, smallest: int) -> slice:
     """The occupied stretch of a line, padded inside the line."""
     size = occupied.shape[0]
     where = occupied.nonzero()
     first, last = max(int(where[0]) - padding, 0), min(int(where[-1]) + 1 + padding, size)
-    missing = max(min(SSIM_WINDOW, size) - (last - first), 0)
+    missing = max(min(smallest, size) - (last - first), 0)
     first = max(first - missing, 0)
-    return slice(first, max(last, min(first + SSIM_WINDOW, size)))
+    return slice(first, max(last, min(first + smallest, size)))
 
 
 @torch.no_grad()
@@ -115,6 +101,7 @@ def view_metrics(
     alpha: Float[Tensor, "h w"],
     target_rgb: Float[Tensor, "h w 3"],
     target_mask: Float[Tensor, "h w"],
+    lpips: LPIPS | None = None,
 ) -> ViewMetrics:
     """All scores of one rendered view.
 
@@ -123,15 +110,45 @@ def view_metrics(
         alpha: rendered alpha.
         target_rgb: photograph composited on that background.
         target_mask: its mask in [0, 1].
+        lpips: the network on the pictures' device, where weights exist.
     """
     box = foreground_box(target_mask)
+    wide_box = foreground_box(target_mask, smallest=LPIPS_SMALLEST_SIDE)
     return ViewMetrics(
         psnr=float(psnr(rgb, target_rgb)),
         psnr_foreground=float(psnr(rgb, target_rgb, where=target_mask > 0.5)),
         ssim=float(ssim(rgb, target_rgb)),
         ssim_foreground=math.nan if box is None else float(ssim(rgb[box], target_rgb[box])),
         mask_iou=float(mask_iou(alpha, target_mask)),
+        lpips=_lpips(lpips, rgb, target_rgb),
+        lpips_foreground=math.nan if wide_box is None else _lpips(lpips, rgb[wide_box], target_rgb[wide_box]),
     )
+
+
+def _lpips(network: LPIPS | None, rgb: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"]) -> float:
+    """LPIPS of two pictures clipped to [0, 1]; nan without a network, or where they are too small for it."""
+    if network is None or min(rgb.shape[:2]) < LPIPS_SMALLEST_SIDE:
+        return math.nan
+    return float(network(rgb.clamp(0.0, 1.0)[None], target.clamp(0.0, 1.0)[None]))
+
+
+def below_baseline(metrics: Mapping[str, float | None]) -> list[str]:
+    """In which scores a model does not beat a baseline: one plain line each, none for a model above them all.
+
+    Args:
+        metrics: scores by the names of `ViewMetrics`, those of the baselines with `blank_` or `nearest_` before; what
+            is absent, None or nan is not compared.
+    """
+    lines = []
+    for name in (field.name for field in fields(ViewMetrics)):
+        score = metrics.get(name)
+        for prefix, words in BASELINES.items():
+            rival = metrics.get(f"{prefix}_{name}")
+            if score is None or rival is None or math.isnan(score) or math.isnan(rival):
+                continue
+            if score >= rival if name in LOWER_IS_BETTER else score <= rival:
+                lines.append(f"{name} {score:.3f} does not beat {words} ({rival:.3f})")
+    return lines
 
 
 def mean_metrics(metrics: Sequence[ViewMetrics]) -> ViewMetrics:

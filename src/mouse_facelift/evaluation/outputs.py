@@ -156,6 +156,20 @@ def renders_sheet(sample: Sample, result: Reconstruction, exported: Gaussians, n
     return images.contact_sheet(rows, _STYLE)
 
 
+def held_out_sheet(sample: Sample, result: Reconstruction) -> images.Image:
+    """The held-out view: nearest input, truth, rendering, error and silhouette, side by side.
+
+    Raises:
+        ValueError: no view was held out.
+    """
+    held_out, nearest = result.choice.held_out, result.nearest
+    if held_out is None or nearest is None:
+        raise ValueError(f"sample {sample.sample_id}: no view was held out")
+    *compared, _ = _comparison(sample, result, held_out, "held out")
+    given = images.Panel(result.truth[nearest].numpy(), f"nearest input: camera {sample.cameras[nearest].name}")
+    return images.contact_sheet([[given, *compared]], _STYLE)
+
+
 def _comparison(sample: Sample, result: Reconstruction, view: int, role: str) -> list[images.Panel]:
     """Truth, rendering, error and mask of one view; for the held-out one the nearest input as well."""
     truth, drawn = result.truth[view].numpy(), result.rendering.rgb[view].numpy()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from jaxtyping import Float
@@ -15,11 +15,12 @@ from torch import Tensor
 
 from mouse_facelift.cameras import Camera, stack_cameras
 from mouse_facelift.errors import InputError
-from mouse_facelift.evaluation.metrics import ViewMetrics, blank_image, nearest_input_view, view_metrics
+from mouse_facelift.evaluation.metrics import BASELINES, ViewMetrics, blank_image, nearest_input_view, view_metrics
 from mouse_facelift.gaussians.gaussians import Gaussians
 from mouse_facelift.gaussians.rendering import Backend, Rendering, render
 from mouse_facelift.gslrm.model import GSLRM
 from mouse_facelift.gslrm.step import Background, background_colours, model_images
+from mouse_facelift.perceptual.distances import LPIPS
 from mouse_facelift.samples.schema import Sample
 
 ROTATE, NO_HOLD_OUT = "rotate", "none"
@@ -40,6 +41,11 @@ class Scores:
     model: ViewMetrics
     blank: ViewMetrics
     nearest: ViewMetrics
+
+    def named(self) -> dict[str, float]:
+        """All numbers in one mapping: the model's by their own names, a baseline's with its name before."""
+        rivals = {f"{who}_{name}": value for who in BASELINES for name, value in asdict(getattr(self, who)).items()}
+        return asdict(self.model) | rivals
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +106,7 @@ def reconstruct_sample(
     *,
     background: Background = "white",
     backend: Backend = "auto",
+    lpips: LPIPS | None = None,
 ) -> Reconstruction:
     """Gaussians from the chosen inputs, all views drawn from them, and scores on the held-out view.
 
@@ -111,6 +118,7 @@ def reconstruct_sample(
         choice: which of them go in.
         background: what the model was trained on; "random" is shown on white.
         backend: who draws.
+        lpips: on the model's device, for LPIPS among the scores.
     """
     device = next(model.parameters()).device
     rgba = torch.from_numpy(sample.images).to(device).permute(0, 3, 1, 2)[None].float() / 255
@@ -126,7 +134,7 @@ def reconstruct_sample(
     nearest, scores = None, None
     if choice.held_out is not None:
         nearest = chosen[nearest_input_view(w2c[choice.held_out], w2c[chosen])]
-        scores = _scores(rendering, truth, masks, colours[0], choice.held_out, nearest)
+        scores = _scores(rendering, truth, masks, colours[0], choice.held_out, nearest, lpips)
     drawn = Rendering(rendering.rgb.cpu(), rendering.alpha.cpu())
     return Reconstruction(gaussians.to("cpu"), choice, truth.cpu(), masks.cpu(), drawn, nearest, scores)
 
@@ -138,11 +146,12 @@ def _scores(
     background: Float[Tensor, " 3"],
     held_out: int,
     nearest: int,
+    lpips: LPIPS | None,
 ) -> Scores:
     target = truth[held_out], masks[held_out]
     blank = blank_image(truth.shape[1], truth.shape[2], background)
     return Scores(
-        model=view_metrics(rendering.rgb[held_out], rendering.alpha[held_out], *target),
-        blank=view_metrics(*blank, *target),
-        nearest=view_metrics(truth[nearest], masks[nearest], *target),
+        model=view_metrics(rendering.rgb[held_out], rendering.alpha[held_out], *target, lpips),
+        blank=view_metrics(*blank, *target, lpips),
+        nearest=view_metrics(truth[nearest], masks[nearest], *target, lpips),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -28,6 +30,16 @@ class FilterConfig:
     """Centres with |x| or |y| beyond this go."""
     box_z: float = 1.0
     """Centres with |z| beyond this go."""
+
+
+FILTERS: Mapping[str, FilterConfig] = MappingProxyType(
+    {
+        "facelift": FilterConfig(),
+        # What FaceLift's web demo uses instead: larger blobs stay, and only farther corners are swept.
+        "facelift-gradio": FilterConfig(max_scale=0.2, corner_xy=0.75, corner_z=-0.75),
+    }
+)
+"""Named sets of thresholds."""
 
 
 def animal_mask(gaussians: Gaussians, config: FilterConfig | None = None) -> Bool[Tensor, " n"]:

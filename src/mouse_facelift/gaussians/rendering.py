@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mouse_facelift.gaussians.deferred import Deferred
 from mouse_facelift.gaussians.gaussians import Gaussians
 
 Backend = Literal["auto", "reference", "tiled", "gsplat"]
@@ -49,6 +50,7 @@ def render(
     *,
     background: Float[Tensor, " 3"] | Float[Tensor, "v 3"] | None = None,
     backend: Backend = "auto",
+    deferred: bool = False,
 ) -> Rendering:
     """Draws the Gaussians through each camera.
 
@@ -59,6 +61,7 @@ def render(
         width, height: image size in pixels.
         background: RGB behind the Gaussians, one for all views or one per view; white when None.
         backend: "auto" takes gsplat for tensors on a CUDA device and tiled otherwise.
+        deferred: draw again, view by view, for the gradient instead of keeping what it needs; see `deferred`.
 
     Returns:
         `rgb = colour + (1 - alpha) * background` and `alpha`, differentiable in all five tensors (and the
@@ -75,7 +78,10 @@ def render(
         raise ValueError(f"the image must have at least one pixel, not {width} x {height}")
     if w2c.device != gaussians.device or fxfycxcy.device != gaussians.device:
         raise ValueError(f"cameras on {w2c.device}/{fxfycxcy.device}, Gaussians on {gaussians.device}")
-    colour, alpha = rasteriser(backend, gaussians.device)(gaussians, w2c, fxfycxcy, width, height)
+    engine = rasteriser(backend, gaussians.device)
+    if deferred:
+        engine = Deferred(engine)
+    colour, alpha = engine(gaussians, w2c, fxfycxcy, width, height)
     behind = (torch.ones(3) if background is None else background).to(colour)
     if tuple(behind.shape) not in ((3,), (views, 3)):
         raise ValueError(f"background {tuple(behind.shape)} must be (3,) or ({views}, 3)")

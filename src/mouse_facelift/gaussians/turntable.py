@@ -50,6 +50,10 @@ class TurntableConfig:
             )
 
 
+GRADIO_TURNTABLE = TurntableConfig(views=180)
+"""The turntable of FaceLift's web demo."""
+
+
 def turntable_frames(
     gaussians: Gaussians, config: TurntableConfig, backend: Backend = "auto"
 ) -> Iterator[UInt8[np.ndarray, "size size 3"]]:

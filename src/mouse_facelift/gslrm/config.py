@@ -52,11 +52,12 @@ class GSLRMConfig:
     """
     opacity_bias: float = -2.0
     """Added to the raw opacity logit; -2 is an opacity of 0.119."""
-    opacity_base: Literal["constant", "alpha"] = "constant"
-    """What a pixel Gaussian's opacity starts from: `opacity_bias` alone, or that scaled by its pixel's own alpha.
+    opacity_base: Literal["constant", "alpha", "hull"] = "constant"
+    """What a pixel Gaussian's opacity is multiplied with: nothing, its pixel's own alpha, or the least alpha with which
+    any input view sees the place where it starts on its ray.
 
-    "alpha" multiplies the odds by the mask, so that background pixels never become Gaussians and foreground pixels
-    may start opaque; the images must then carry alpha as their fourth channel. The transformer sees colour alone.
+    With either of the latter background pixels never become Gaussians and foreground pixels may start opaque; the
+    images must then carry alpha as their fourth channel. The transformer sees colour alone.
     """
     colour_base: Literal["grey", "pixel"] = "grey"
     """The colour that a raw zero means: mid grey, or the colour of the Gaussian's own input pixel."""
@@ -65,10 +66,21 @@ class GSLRMConfig:
     visual hull of the input views' own masks (which must then be given as the images' fourth channel)."""
     depth_range: float = 1.8
     """Pixel Gaussians lie within this distance of where they start on their ray (world units)."""
+    tokens: Literal["all", "foreground"] = "all"
+    """Which patches become tokens: all, or those that show some of the animal (needs an `opacity_base` other than
+    "constant", so that the others hold no Gaussian). A mouse covers a twentieth of a picture: most of the work goes."""
     hard_pixelalign: bool = True
     """Keep pixel Gaussians on their rays. Off: the three raw numbers are the position, as for free Gaussians."""
     clip_xyz: bool = False
     """Clamp pixel Gaussians to the cube [-1, 1]. FaceLift's files say true, yet its shipped code never clamps."""
+    add_refsrc_marker: bool = False
+    """Add one learned vector to the tokens of the first view and another to those of all others. The order of views
+    then matters: the first one is the reference."""
+    precision: Literal["exact", "compat"] = "exact"
+    """"exact" keeps rays, heads and the Gaussians' arithmetic in fp32 whatever the caller's autocast. "compat" rounds
+    them where FaceLift's own code does, to the caller's autocast type, or to float16 where there is none (FaceLift's
+    inference): only for comparing numbers with FaceLift's. Pixel Gaussians then move in steps of up to 0.002 world
+    units in float16 and 0.016 in bfloat16."""
     checkpoint_every: int = 0
     """Recompute activations in groups of this many blocks during the backward pass; 0 keeps them all."""
 
@@ -85,6 +97,11 @@ class GSLRMConfig:
             raise InputError(
                 f"GS-LRM: width {self.width} is not a multiple of head_width {self.head_width}; change one of them"
             )
+        if self.tokens == "foreground" and self.opacity_base == "constant":
+            raise InputError(
+                'GS-LRM: tokens "foreground" needs opacity_base "alpha" or "hull": with "constant" a patch without a '
+                "token would still hold visible Gaussians"
+            )
         if self.checkpoint_every < 0:
             raise InputError(f"GS-LRM: checkpoint_every is {self.checkpoint_every}; use 0 to keep all activations")
         if not (self.depth_range > 0 and math.isfinite(self.depth_range)):
@@ -98,7 +115,12 @@ class GSLRMConfig:
     @property
     def needs_masks(self) -> bool:
         """Whether input images must carry alpha."""
-        return self.opacity_base == "alpha" or self.depth_base == "hull"
+        return self.opacity_base != "constant" or self.needs_hull
+
+    @property
+    def needs_hull(self) -> bool:
+        """Whether the visual hull of the input views is made."""
+        return "hull" in (self.depth_base, self.opacity_base)
 
     @property
     def heads(self) -> int:

@@ -7,7 +7,8 @@ where the mask is, absent elsewhere, half a pixel wide (wider ones thicken the s
 the input masks. What is left to learn is the difference: on a rendered mouse, 300 steps give 17.1 dB on the foreground
 of held-out views with the hull and 12.3 dB without.
 "debug" is for tests of what surrounds the model. The "facelift" ones take FaceLift's published weights (stage 1 was
-trained at 256 px) and recompute activations to fit 512 px on one GPU.
+trained at 256 px) and recompute activations to fit 512 px on one GPU; "mouse-512" is the 512 px one under the name that
+mice are trained by.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from types import MappingProxyType
 
 from mouse_facelift.errors import InputError
 from mouse_facelift.gslrm.config import GSLRMConfig
+
+FACELIFT_512 = GSLRMConfig(checkpoint_every=1)
 
 PRESETS: Mapping[str, GSLRMConfig] = MappingProxyType(
     {
@@ -36,7 +39,8 @@ PRESETS: Mapping[str, GSLRMConfig] = MappingProxyType(
         ),
         "debug": GSLRMConfig(image_size=32, width=64, layers=2),
         "facelift-256": GSLRMConfig(image_size=256, checkpoint_every=1),
-        "facelift-512": GSLRMConfig(checkpoint_every=1),
+        "facelift-512": FACELIFT_512,
+        "mouse-512": FACELIFT_512,
     }
 )
 

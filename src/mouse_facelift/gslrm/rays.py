@@ -4,7 +4,8 @@ The camera enters the network here and nowhere else. World frame: whatever frame
 object around the origin. OpenCV axes (x right, y down, z forward), the first pixel's centre at (0.5, 0.5).
 
 All of it runs in fp32 outside autocast and without gradients: FaceLift rounds its rays to half precision, which moves
-them by up to 1.9 px in bf16, and no model of ours needs to inherit that.
+them by up to 1.9 px in bf16, and no model of ours needs to inherit that. `half` rounds them the same way for whoever
+wants FaceLift's own numbers.
 """
 
 from __future__ import annotations
@@ -48,7 +49,13 @@ def invert_rigid(w2c: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"
 
 
 @torch.no_grad()
-def pixel_rays(w2c: Float[Tensor, "b v 4 4"], fxfycxcy: Float[Tensor, "b v 4"], height: int, width: int) -> Rays:
+def pixel_rays(
+    w2c: Float[Tensor, "b v 4 4"],
+    fxfycxcy: Float[Tensor, "b v 4"],
+    height: int,
+    width: int,
+    half: torch.dtype | None = None,
+) -> Rays:
     """Rays through the centres of all pixels.
 
     Args:
@@ -56,6 +63,9 @@ def pixel_rays(w2c: Float[Tensor, "b v 4 4"], fxfycxcy: Float[Tensor, "b v 4"], 
         fxfycxcy: focal lengths and principal point, in pixels of the `height` x `width` image.
         height: rows.
         width: columns.
+        half: round both factors and the result of the rotation into the world to this type, as a half-precision
+            matrix product does. At FaceLift's cameras (512 px) that turns rays by up to 0.25 px in float16 and by up
+            to 1.85 px in bfloat16.
     """
     with torch.autocast(w2c.device.type, enabled=False):
         c2w = invert_rigid(w2c)
@@ -65,11 +75,17 @@ def pixel_rays(w2c: Float[Tensor, "b v 4 4"], fxfycxcy: Float[Tensor, "b v 4"], 
         x, y = torch.broadcast_tensors((columns - cx) / fx, (rows - cy) / fy)
         in_camera = torch.stack([x, y, torch.ones_like(x)], dim=2)
         in_camera = in_camera / in_camera.norm(dim=2, keepdim=True)
-        in_world = torch.einsum("bvij,bvjhw->bvihw", c2w[..., :3, :3], in_camera)
+        in_world = _rounded(
+            torch.einsum("bvij,bvjhw->bvihw", _rounded(c2w[..., :3, :3], half), _rounded(in_camera, half)), half
+        )
         directions = in_world / in_world.norm(dim=2, keepdim=True)
         origins = c2w[..., :3, 3]
         nearest = -(origins[..., None, None] * directions).sum(dim=2, keepdim=True)
     return Rays(origins, directions, nearest)
+
+
+def _rounded(values: Float[Tensor, "*shape"], half: torch.dtype | None) -> Float[Tensor, "*shape"]:
+    return values if half is None else values.to(half).float()
 
 
 def pixel_vectors(images: Float[Tensor, "b v 3 h w"], rays: Rays) -> Float[Tensor, "b v 9 h w"]:

@@ -7,6 +7,7 @@ Inputs, targets and the renderer share one known background per sample.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 from mouse_facelift.errors import InputError
 from mouse_facelift.evaluation.metrics import psnr
 from mouse_facelift.gaussians.rendering import render
-from mouse_facelift.gslrm.losses import LossConfig, image_losses
-from mouse_facelift.gslrm.model import BatchedGaussians
+from mouse_facelift.gslrm.batched_gaussians import BatchedGaussians
+from mouse_facelift.gslrm.losses import LossConfig, LossNetworks, geometry_losses, image_losses, image_scalar_names
 
 Background = Literal["white", "black", "grey", "random"]
 
@@ -41,6 +42,9 @@ class ViewConfig:
     """Views rendered and compared; held-out ones first, then inputs."""
     background: Background = "white"
     """Colour behind the animal in inputs, targets and renderings; "random" draws one per sample and step."""
+    deferred: bool = False
+    """Draw the targets again, one by one, for their gradients: the memory of one view instead of all of them, at the
+    price of one more forward rendering. For large images and many targets."""
 
     def __post_init__(self) -> None:
         if self.num_inputs < 1 or self.num_targets < 1:
@@ -126,20 +130,35 @@ def model_images(images: Float[Tensor, "b v 4 h w"], colours: Float[Tensor, "b 3
 
 
 def render_views(
-    gaussians: BatchedGaussians, cameras: Batch, colours: Float[Tensor, "b 3"]
+    gaussians: BatchedGaussians, cameras: Batch, colours: Float[Tensor, "b 3"], *, deferred: bool = False
 ) -> tuple[Float[Tensor, "b v h w 3"], Float[Tensor, "b v h w"]]:
     """Colour and alpha of every sample's Gaussians in the views of `cameras`, on its background; fp32."""
     height, width = cameras.images.shape[-2:]
     with torch.autocast(cameras.images.device.type, enabled=False):
         views = [
-            render(gaussians.item(i), cameras.w2c[i], cameras.fxfycxcy[i], width, height, background=colours[i])
+            render(
+                gaussians.item(i),
+                cameras.w2c[i],
+                cameras.fxfycxcy[i],
+                width,
+                height,
+                background=colours[i],
+                deferred=deferred,
+            )
             for i in range(len(gaussians))
         ]
     return torch.stack([view.rgb for view in views]), torch.stack([view.alpha for view in views])
 
 
 def training_loss(
-    model: nn.Module, batch: Batch, losses: LossConfig, views: ViewConfig, generator: torch.Generator
+    model: nn.Module,
+    batch: Batch,
+    losses: LossConfig,
+    views: ViewConfig,
+    generator: torch.Generator,
+    *,
+    step: int = 0,
+    networks: LossNetworks | None = None,
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
     """Forward pass, renderings of the targets, and the loss, ready for `backward()`.
 
@@ -151,10 +170,13 @@ def training_loss(
         losses: weights of the terms.
         views: numbers of views and background.
         generator: a CPU generator; it alone decides the draw.
+        step: steps made so far, which ramps and warm-ups go by.
+        networks: `LossNetworks.load(losses, device)`, where a perceptual term counts.
 
     Returns:
-        The loss and detached scalars: `loss`, the terms, `psnr_foreground` (dB, targets as drawn, nan without
-        foreground) and `gaussians_usage` (fraction of Gaussians with opacity above 0.05).
+        The loss and detached scalars, the same names at every step: `loss`, the terms, `psnr_foreground` (dB, targets
+        as drawn, nan without foreground) and `gaussians_usage` (fraction of Gaussians with opacity above 0.05). What a
+        step did not compute is nan.
     """
     num_inputs = views.num_inputs
     if views.min_inputs:
@@ -162,15 +184,34 @@ def training_loss(
     split = split_views(batch, num_inputs, views.num_targets, generator)
     colours = background_colours(views.background, batch.images.shape[0], generator, batch.images.device)
 
-    gaussians: BatchedGaussians = model(
-        model_images(split.inputs.images, colours), split.inputs.w2c, split.inputs.fxfycxcy
-    )
-    rgb, alpha = (rendered.flatten(0, 1) for rendered in render_views(gaussians, split.targets, colours))
-    target_rgb = composite(split.targets.images, colours).flatten(0, 1).permute(0, 2, 3, 1)
-    target_alpha = split.targets.images[:, :, 3].flatten(0, 1)
+    inputs = split.inputs
+    gaussians: BatchedGaussians = model(model_images(inputs.images, colours), inputs.w2c, inputs.fxfycxcy)
     with torch.autocast(batch.images.device.type, enabled=False):
-        loss, scalars = image_losses(rgb, alpha, target_rgb, target_alpha, losses)
-    scalars["loss"] = loss.detach()
+        loss, scalars = geometry_losses(gaussians, inputs.images, inputs.w2c, inputs.fxfycxcy, losses, step=step)
+        image_loss, image_scalars = _target_losses(gaussians, split.targets, colours, losses, views, step, networks)
+    loss = loss + image_loss
+    usage = (gaussians.opacity_logits.detach().sigmoid() > 0.05).float().mean()
+    return loss, scalars | image_scalars | {"loss": loss.detach(), "gaussians_usage": usage}
+
+
+def _target_losses(
+    gaussians: BatchedGaussians,
+    targets: Batch,
+    colours: Float[Tensor, "b 3"],
+    losses: LossConfig,
+    views: ViewConfig,
+    step: int,
+    networks: LossNetworks | None,
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """What the renderings of the targets are charged, and their PSNR; at steps that look at none, nothing is drawn."""
+    if not losses.renders(step):
+        # The free Gaussians meet no other term of such a step, and DDP waits for every parameter's gradient.
+        anchor = 0.0 * gaussians.means[:, : gaussians.free].sum()
+        unmeasured = {name: anchor.detach() * math.nan for name in image_scalar_names(losses)}
+        return anchor, unmeasured | {"psnr_foreground": anchor.detach() * math.nan}
+    rgb, alpha = (x.flatten(0, 1) for x in render_views(gaussians, targets, colours, deferred=views.deferred))
+    target_rgb = composite(targets.images, colours).flatten(0, 1).permute(0, 2, 3, 1)
+    target_alpha = targets.images[:, :, 3].flatten(0, 1)
+    loss, scalars = image_losses(rgb, alpha, target_rgb, target_alpha, losses, step=step, networks=networks)
     scalars["psnr_foreground"] = psnr(rgb.detach(), target_rgb, where=target_alpha > 0.5)
-    scalars["gaussians_usage"] = (gaussians.opacity_logits.detach().sigmoid() > 0.05).float().mean()
     return loss, scalars

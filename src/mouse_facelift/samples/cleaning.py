@@ -196,7 +196,7 @@ def _supported(
     pitch: float,
     floor: float,
     dissent_floor: float,
-) -> Bool[np.ndarray, "n"]:  # pragma: no cover - compiled
+) -> Bool[np.ndarray, " n"]:  # pragma: no cover - compiled
     """Which rays pass a place above the floor, in the ball, that the other views see inside.
 
     From a place that some view sees outside, the ray goes on by the distance to that view's silhouette.

@@ -19,12 +19,23 @@ from jaxtyping import Float
 
 from mouse_facelift.capture.capture import Capture
 from mouse_facelift.errors import InputError
-from mouse_facelift.samples.schema import AGREEMENT_COLUMNS, SAMPLE_SCHEMA, SCHEMA_VERSION, Sample, sample_from_row
+from mouse_facelift.samples.schema import (
+    AGREEMENT_COLUMNS,
+    PHOTOMETRY,
+    SAMPLE_SCHEMA,
+    SCHEMA_VERSION,
+    Sample,
+    sample_from_row,
+)
 from mouse_facelift.samples.verdict import VERDICT_COLUMNS, VerdictConfig, judge_rows
 from mouse_facelift.storage import Store
 
 MANIFEST = "dataset.json"
 REJECTED = "rejected.parquet"
+# Rows that were written before the gate looked at brightness lack these; everything else is read.
+_NEEDED = tuple(name for name in SAMPLE_SCHEMA.names if name not in PHOTOMETRY)
+_MANIFEST_KEYS = ("fingerprint", "similarity", "counts", "rejected_reasons", "captures", "config", "shards")
+_RESTORE = "restore the dataset from a copy, or make it again in another folder"
 _NO_ROWS = pa.schema([SAMPLE_SCHEMA.field(name) for name in VERDICT_COLUMNS]).empty_table()
 
 
@@ -53,27 +64,41 @@ class Dataset:
             if not wanted:
                 continue
             table = self.store.read_table(name)
+            absent = [column for column in _NEEDED if column not in table.column_names]
+            if absent or table.num_rows != len(rows):
+                found = f"has no column {', '.join(absent)}" if absent else f"holds {table.num_rows} rows"
+                raise InputError(f"{self.store.path(name)}: {found}, {MANIFEST} says {len(rows)} samples; {_RESTORE}")
             for row in wanted:
-                yield sample_from_row(table.slice(row - rows.start, 1).to_pylist()[0])
+                try:
+                    yield sample_from_row(table.slice(row - rows.start, 1).to_pylist()[0])
+                except InputError as error:
+                    where = f"{self.store.path(name)}, row {row - rows.start}"
+                    raise InputError(f"{where}: {error}; {_RESTORE}") from error
 
 
 def open_dataset(location: str) -> Dataset:
     """Open a dataset folder or URI.
 
     Raises:
-        InputError: There is none, its run did not finish, or another version of the software wrote it.
+        InputError: There is none, its run did not finish, another version of the software wrote it, or its manifest
+            is damaged.
     """
     store = Store.at(location)
     if not store.exists(MANIFEST):
         raise InputError(
             f"{store.uri} is not a complete dataset (no {MANIFEST}); run the same preprocess command again to finish it"
         )
-    manifest = json.loads(store.read(MANIFEST))
-    if manifest.get("schema_version") != SCHEMA_VERSION:
+    manifest = store.read_json(MANIFEST)
+    version = manifest.get("schema_version")
+    if version != SCHEMA_VERSION:
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        cure = "update the software" if newer else "preprocess the capture again"
         raise InputError(
-            f"{store.path(MANIFEST)}: schema version {manifest.get('schema_version')}, this software reads "
-            f"{SCHEMA_VERSION}; preprocess the capture again"
+            f"{store.path(MANIFEST)}: schema version {version}, this software reads {SCHEMA_VERSION}; {cure}"
         )
+    absent = [key for key in _MANIFEST_KEYS if key not in manifest]
+    if absent:
+        raise InputError(f"{store.path(MANIFEST)}: has no {', '.join(absent)}; {_RESTORE}")
     return Dataset(store, manifest)
 
 
@@ -118,7 +143,7 @@ def finish_dataset(
     Args:
         store: Where the dataset goes; its shards are there already.
         shards: Names of the shards, relative to the store.
-        rejected: Table of what was set aside; has a column "reason".
+        rejected: Table of what was set aside; has the columns "reason" and "unreadable".
         captures, config, similarity: What the dataset was made from, and how.
         gap_frames: Number of frames that the gaps between splits left out.
         splits: The rule and measured gaps, from :func:`mouse_facelift.samples.splits.describe_splits`.
@@ -131,7 +156,8 @@ def finish_dataset(
         tables.append(store.read_table(name, list(VERDICT_COLUMNS)).select(VERDICT_COLUMNS).cast(_NO_ROWS.schema))
         rows[name] = tables[-1].num_rows
     kept = pa.concat_tables(tables)
-    verdict, views = judge_rows(kept, rejected.num_rows, thresholds or VerdictConfig())
+    # Without recordings nothing says that the rows' lengths are millimetres.
+    verdict, views = judge_rows(kept, rejected.num_rows, thresholds or VerdictConfig(), metric=bool(captures))
     store.write_table(REJECTED, rejected)
     counts = {s: sum(n for name, n in rows.items() if name.startswith(f"split={s}/")) for s in ("train", "val")}
     manifest = {
@@ -142,7 +168,7 @@ def finish_dataset(
         "counts": counts | {"rejected": rejected.num_rows, "gap": gap_frames},
         "splits": splits or {},
         "jumps": {name: [list(jump) for jump in found] for name, found in (jumps or {}).items()},
-        "rejected_reasons": _count_reasons(rejected["reason"].to_pylist()),
+        "rejected_reasons": _count_reasons(rejected),
         "gate": {column: _quantiles(_flat(kept[column])) for column in AGREEMENT_COLUMNS},
         "views": [view.plain() for view in views],
         "captures": [describe_capture(c) for c in captures],
@@ -153,15 +179,24 @@ def finish_dataset(
     return manifest
 
 
-def _count_reasons(reasons: Sequence[str]) -> dict[str, int]:
-    """How often each kind of reason occurs: a frame with several counts for each, and the measured numbers in
-    parentheses make no kind of their own.
+def _count_reasons(rejected: pa.Table) -> dict[str, int]:
+    """How often each kind of reason occurs.
+
+    A frame with several counts for each, and the measured numbers in parentheses make no kind of their own. Of a file
+    that could not be read the words are kept, without the numbers that single out frames and images.
     """
-    kinds = [re.sub(r" \([^)]*\)", "", kind) for reason in reasons for kind in reason.split("; ")]
+    kinds: list[str] = []
+    for reason, unreadable in zip(rejected["reason"].to_pylist(), rejected["unreadable"].to_pylist(), strict=True):
+        plain = re.sub(r" \([^()]*\)", "", reason)
+        kinds += [_without_frame(plain)] if unreadable else plain.split("; ")
     return dict(Counter(kinds).most_common())
 
 
-def _flat(column: pa.ChunkedArray) -> Float[np.ndarray, "n"]:
+def _without_frame(reason: str) -> str:
+    return re.sub(r"\d+(?=\.png\b)", "N", re.sub(r"\bframe \d+", "frame N", reason))
+
+
+def _flat(column: pa.ChunkedArray) -> Float[np.ndarray, " n"]:
     """A column's numbers, per sample or per view."""
     values = column.combine_chunks()
     return (values.flatten() if pa.types.is_list(values.type) else values).to_numpy(zero_copy_only=False).astype(float)

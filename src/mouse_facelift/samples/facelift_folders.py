@@ -3,7 +3,7 @@
 A *sample folder* holds ``opencv_cameras.json`` and the images it names (``images/cam_000.png`` ...), or - the form that
 FaceLift's multi-view diffusion reads - six images ``cam_000.png`` ... ``cam_005.png`` and no cameras: those are, by
 FaceLift's convention, its six inference cameras in slot order (:func:`mouse_facelift.cameras.poses.facelift_rig`).
-A *list file* names one sample folder per line. Source: FaceLift's data loaders, as described in their repository.
+Source: FaceLift's data loaders, as described in their repository.
 
 The world is FaceLift's normalised one. Folders of other software say nothing of millimetres: they come in with
 ``centre_mm`` zero and ``scale`` one, so "millimetres" of such samples are FaceLift's own units. Folders written here
@@ -12,11 +12,10 @@ carry what a row knows besides pixels and cameras in an entry of the JSON that F
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,23 +26,15 @@ from mouse_facelift.cameras.facelift import FILE_NAME, cameras_from_content, rea
 from mouse_facelift.cameras.poses import facelift_rig
 from mouse_facelift.errors import InputError
 from mouse_facelift.plain import from_plain, to_plain
+from mouse_facelift.samples.facelift_lists import stay_inside
 from mouse_facelift.samples.gate import measure
+from mouse_facelift.samples.png_check import is_damaged_png
 from mouse_facelift.samples.schema import Agreement, Sample, encode_image
 from mouse_facelift.storage import Store, inside
 
 ORIGIN_KEY = "mouse_facelift"
 BY_CONVENTION = "cameras by convention"
 """Appended to ``source`` of samples whose cameras are FaceLift's six and were not in the folder."""
-_LIST_NAME = re.compile(r"(?<![a-z])(train|val)", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class FoundSample:
-    """A sample folder, the split that its list file's name decides, and where it was named (for messages)."""
-
-    folder: Path
-    split: Literal["train", "val"] | None
-    named_in: str
 
 
 @dataclass(frozen=True)
@@ -63,85 +54,12 @@ class Origin:
 
     def __post_init__(self) -> None:
         numbers = np.array([self.time_s, *self.centre_mm, self.scale])
-        if not self.sample_id or not np.isfinite(numbers).all() or self.scale <= 0:
-            raise InputError(f"sample {self.sample_id!r}: needs an id, finite numbers and a scale above 0")
+        # Ids become names of files; that of a folder nobody checked must not lead out of where they are put.
+        inside(self.sample_id)
+        if not np.isfinite(numbers).all() or self.scale <= 0:
+            raise InputError(f"sample {self.sample_id!r}: needs finite numbers and a scale above 0")
         if not 0 <= self.frame < 2**31 or not 0 <= self.segment < 2**15:
             raise InputError(f"sample {self.sample_id!r}: frame {self.frame} or segment {self.segment} is out of range")
-
-
-def find_samples(path: str | Path) -> list[FoundSample]:
-    """All samples of a list file, of one sample folder, or of a folder that holds such at any depth.
-
-    Where a folder holds lists that name a split (``*train*.txt``, ``*val*.txt``), they say which of its samples count.
-    A list's lines are found below the list file's own folder by as many of their last components as exist there, so
-    that lists with absolute paths of another machine work where the folders lie beside them.
-
-    Raises:
-        InputError: Nothing there, or a line names no folder below the list's folder.
-    """
-    path = Path(path).resolve()
-    if path.is_file():
-        found = list(_listed(path))
-    elif path.is_dir():
-        found = list(_search(path))
-    else:
-        raise InputError(f"{path} does not exist; give a sample folder, a folder of them, or a list file")
-    if not found:
-        raise InputError(f"{path}: no FaceLift samples (folders with {FILE_NAME} or cam_000.png); check the path")
-    return found
-
-
-def _is_sample(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (FILE_NAME, "cam_000.png", "images/cam_000.png"))
-
-
-def _search(folder: Path) -> Iterator[FoundSample]:
-    if _is_sample(folder):
-        yield FoundSample(folder, None, str(folder.parent))
-        return
-    lists = sorted(file for file in folder.glob("*.txt") if _split_of(file))
-    for file in lists:
-        yield from _listed(file)
-    for child in [] if lists else sorted(folder.iterdir()):
-        # Links are not followed: they can lead out of the folder, and round in circles.
-        if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
-            yield from _search(child)
-
-
-def _split_of(list_file: Path) -> Literal["train", "val"] | None:
-    """The split that a list file's name decides: the one that it mentions, if it mentions one."""
-    named = {match.lower() for match in _LIST_NAME.findall(list_file.stem)}
-    return "train" if named == {"train"} else "val" if named == {"val"} else None
-
-
-def _listed(list_file: Path) -> Iterator[FoundSample]:
-    try:
-        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{list_file}: is not a list of sample folders ({error}); check the path") from error
-    split = _split_of(list_file)
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            where = f"{list_file}, line {number}"
-            yield FoundSample(_resolve(line.strip(), list_file.parent, where), split, where)
-
-
-def _resolve(line: str, root: Path, where: str) -> Path:
-    """The folder that a line means: the longest tail of the line that exists below ``root``."""
-    parts = [part for part in re.split(r"[\\/]+", line) if part not in ("", ".")]
-    if ".." in parts:
-        raise InputError(f"{where}: {line!r} leaves the list's folder; move the list above the folders it names")
-    for first in range(len(parts)):
-        candidate = root.joinpath(*parts[first:])
-        if candidate.is_dir():
-            return _stay_inside(candidate, root, where)
-    raise InputError(f"{where}: no folder {line!r} below {root}; put the list beside the folders that it names")
-
-
-def _stay_inside(path: Path, root: Path, where: str) -> Path:
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"{where}: {path} is a link that leaves {root}; copy what it points to")
-    return path
 
 
 def read_origin(folder: str | Path) -> Origin | None:
@@ -239,16 +157,17 @@ def _read_slots(folder: Path) -> list[UInt8[np.ndarray, "h w 4"]]:
 
 def _read_image(folder: Path, name: str) -> UInt8[np.ndarray, "h w 4"]:
     try:
-        path = _stay_inside(folder / inside(name), folder, str(folder / FILE_NAME))
+        path = stay_inside(folder / inside(name), folder, str(folder / FILE_NAME))
     except InputError as error:
         raise InputError(f"{folder / FILE_NAME}: file_path {name!r}: {error}") from error
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); restore it or leave its sample out") from error
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    whole = bool(data) and not is_damaged_png(data)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
     if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"{path}: is not an image of 8 or 16 bits per channel; restore it or leave its sample out")
+        raise InputError(f"{path}: is not a whole image of 8 or 16 bits per channel; restore it or leave it out")
     if image.dtype == np.uint16:
         image = np.right_shift(image, 8).astype(np.uint8)
     channels = 1 if image.ndim == 2 else image.shape[2]
@@ -297,9 +216,4 @@ def write_sample(folder: str | Path, sample: Sample) -> None:
         camera=tuple(camera.name for camera in sample.cameras),
     )
     extra = {ORIGIN_KEY: to_plain(origin)}
-    write_facelift(store.path(FILE_NAME), store.uri.rsplit("/", 1)[-1], sample.cameras, names, extra)
-
-
-def write_list(store: Store, name: str, folders: Sequence[str]) -> None:
-    """Write a list file: one folder per line, the last line ended like every other."""
-    store.write(name, "".join(f"{folder}\n" for folder in folders).encode())
+    write_facelift(store.path(FILE_NAME), store.name, sample.cameras, names, extra)

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from mouse_facelift.errors import InputError
-from mouse_facelift.samples.facelift_folders import FoundSample, Origin, read_origin, read_sample
+from mouse_facelift.samples.facelift_folders import Origin, read_origin, read_sample
+from mouse_facelift.samples.facelift_lists import FoundSample
 from mouse_facelift.samples.gate import GateConfig, reasons
 from mouse_facelift.samples.schema import SAMPLE_SCHEMA, row_from_sample
 from mouse_facelift.samples.shards import REJECTED_SCHEMA, UnitResult

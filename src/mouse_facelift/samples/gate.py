@@ -19,12 +19,15 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from mouse_facelift.cameras import Camera
+from mouse_facelift.capture.boxed_mask import BoxedMask
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.centres import triangulate
-from mouse_facelift.samples.hull import hull_agreement, silhouette_images
+from mouse_facelift.samples.hull import hull_agreement
 from mouse_facelift.samples.photometry import measure_photometry
 from mouse_facelift.samples.schema import Agreement
 
+# Alpha above this is animal rather than not.
+_HALF = 127
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
@@ -59,15 +62,16 @@ def measure(
 
     Where a view is empty there is no hull and no common point: zeros and nan.
     """
-    masks = images[..., 3] > 127
-    fractions = np.array([np.count_nonzero(mask) for mask in masks], np.float32) / np.float32(masks[0].size)
-    truncations = np.array([_truncation(m, k) for m, k in zip(masks, known, strict=True)], np.float32)
+    masks = np.stack([_solid(image) for image in images])
+    boxed = [BoxedMask.of(mask) for mask in masks]
+    areas = np.array([mask.area for mask in boxed])
+    fractions = areas.astype(np.float32) / np.float32(masks[0].size)
+    truncations = np.array([_truncation(m, k) for m, k in zip(boxed, known, strict=True)], np.float32)
     hull, epipolar = np.zeros(len(cameras), np.float32), float("nan")
     if fractions.all():
-        pixels = [_animal_pixels(mask) for mask in masks]
-        hull = hull_agreement(silhouette_images(masks, known), cameras, _ball_radius(pixels, cameras))
-        epipolar = _epipolar_residual(np.stack([p.mean(axis=0) for p in pixels]), cameras)
-    look = measure_photometry(images, masks)
+        hull = hull_agreement(masks, known, boxed, cameras, _ball_radius(boxed, cameras))
+        epipolar = _epipolar_residual(np.stack([mask.centroid for mask in boxed]), cameras)
+    look = measure_photometry(images, boxed)
     return Agreement(fractions, truncations, hull, epipolar, look.sharpness, look.gain, look.bias)
 
 
@@ -90,7 +94,10 @@ def reasons(
         return found
     if agreement.hull_iou < config.min_hull_iou:
         found.append(f"silhouettes disagree (hull IoU {agreement.hull_iou:.2f})")
-    extent = max(max(cv2.boundingRect((image[..., 3] > 127).view(np.uint8))[2:]) for image in images)
+    # Nothing has an extent below the root of its area; only where that does not settle it, one has to look.
+    extent = float(np.sqrt(agreement.mask_fraction.max() * images[0, ..., 0].size))
+    if agreement.epipolar_px > config.max_epipolar * extent:
+        extent = max(max(cv2.boundingRect(_solid(image).view(np.uint8))[2:]) for image in images)
     if agreement.epipolar_px > config.max_epipolar * extent:
         found.append(f"silhouette centres disagree ({agreement.epipolar_px:.1f} px)")
     return found
@@ -109,30 +116,31 @@ def _looks_wrong(agreement: Agreement, view: int, name: str, config: GateConfig)
     return found
 
 
-def _truncation(mask: Bool[np.ndarray, "s s"], known: Bool[np.ndarray, "s s"]) -> float:
+def _solid(image: UInt8[np.ndarray, "s s 4"]) -> Bool[np.ndarray, "s s"]:
+    """Which pixels of a view are animal rather than not."""
+    alpha = cv2.extractChannel(image, 3)
+    return cv2.threshold(alpha, _HALF, 1, cv2.THRESH_BINARY)[1].view(bool)
+
+
+def _truncation(mask: BoxedMask, known: Bool[np.ndarray, "s s"]) -> float:
     """Silhouette pixels that touch the image border or unknown pixels, over the square root of its area."""
-    if not mask.any():
+    if not mask:
         return 0.0
     # With a pixel's margin around the animal, its own pixels lie on the border of this part only at the image's border.
-    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    part = (slice(max(top - 1, 0), top + height + 1), slice(max(left - 1, 0), left + width + 1))
-    inner = cv2.erode(known[part].view(np.uint8), _NEIGHBOURS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    cut = np.count_nonzero(mask[part] & (inner == 0))
-    return cut / float(np.sqrt(mask.sum()))
+    rows, columns = (
+        slice(max(span.start - 1, 0), min(span.stop + 1, size))
+        for span, size in zip((mask.rows, mask.columns), known.shape, strict=True)
+    )
+    inner = cv2.erode(known[rows, columns].view(np.uint8), _NEIGHBOURS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    cut = np.count_nonzero(mask.within(rows, columns) & (inner == 0))
+    return cut / float(np.sqrt(mask.area))
 
 
-def _animal_pixels(mask: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "n 2"]:
-    """Centres of the silhouette's pixels."""
-    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    part = mask[top : top + height, left : left + width]
-    return cv2.findNonZero(part.view(np.uint8)).reshape(-1, 2) + [left + 0.5, top + 0.5]
-
-
-def _ball_radius(pixels: Sequence[Float[np.ndarray, "n 2"]], cameras: Sequence[Camera]) -> float:
+def _ball_radius(masks: Sequence[BoxedMask], cameras: Sequence[Camera]) -> float:
     """Radius about the origin of a ball that holds everything the silhouettes show."""
     radii = []
-    for shown, camera in zip(pixels, cameras, strict=True):
-        across = shown - camera.K[:2, 2]
+    for mask, camera in zip(masks, cameras, strict=True):
+        across = mask.edges() + 0.5 - camera.K[:2, 2]
         offset = np.sqrt(np.einsum("nk,nk->n", across, across).max())
         radii.append(offset / camera.K[0, 0] * np.linalg.norm(camera.centre))
     return 1.1 * float(max(radii))

@@ -8,11 +8,14 @@ sample hold the animal's own pattern too; the medians over a dataset tell camera
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
+
+from mouse_facelift.capture.boxed_mask import BoxedMask
 
 # Quantiles compared: highlights and the last fringe of the background lie outside.
 QUANTILES = np.linspace(0.05, 0.95, 37)
@@ -34,12 +37,12 @@ class Photometry:
         gain, bias: Of a view's luminance against the other views; the bias in units of full white.
     """
 
-    sharpness: Float32[np.ndarray, "v"]
-    gain: Float32[np.ndarray, "v"]
-    bias: Float32[np.ndarray, "v"]
+    sharpness: Float32[np.ndarray, " v"]
+    gain: Float32[np.ndarray, " v"]
+    bias: Float32[np.ndarray, " v"]
 
 
-def measure_photometry(images: UInt8[np.ndarray, "v s s 4"], masks: Bool[np.ndarray, "v s s"]) -> Photometry:
+def measure_photometry(images: UInt8[np.ndarray, "v s s 4"], masks: Sequence[BoxedMask]) -> Photometry:
     """Measure a sample's views inside their silhouettes."""
     measured = [_view_statistics(image, mask) for image, mask in zip(images, masks, strict=True)]
     gain, bias = fit_brightness(np.stack([quantiles for _, quantiles in measured]))
@@ -48,7 +51,7 @@ def measure_photometry(images: UInt8[np.ndarray, "v s s 4"], masks: Bool[np.ndar
 
 def fit_brightness(
     quantiles: Float[np.ndarray, "v q"],
-) -> tuple[Float32[np.ndarray, "v"], Float32[np.ndarray, "v"]]:
+) -> tuple[Float32[np.ndarray, " v"], Float32[np.ndarray, " v"]]:
     """(gain, bias) of every view's quantiles against the median of the other views'; rows of nan have no say.
 
     The line is the reduced major axis (equal means and standard deviations): unlike least squares it treats both sides
@@ -67,17 +70,13 @@ def fit_brightness(
     return gain, bias
 
 
-def _view_statistics(
-    image: UInt8[np.ndarray, "s s 4"], mask: Bool[np.ndarray, "s s"]
-) -> tuple[float, Float[np.ndarray, "q"]]:
+def _view_statistics(image: UInt8[np.ndarray, "s s 4"], mask: BoxedMask) -> tuple[float, Float[np.ndarray, " q"]]:
     """(sharpness, luminance quantiles in [0, 1]) of a view; works on the silhouette's bounding box only."""
     nothing = float("nan"), np.full(len(QUANTILES), np.nan)
-    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if not width:
+    if not mask:
         return nothing
-    box = (slice(top, top + height), slice(left, left + width))
-    inside = cv2.erode(mask[box].view(np.uint8), _EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    grey = cv2.cvtColor(image[box], cv2.COLOR_RGBA2GRAY)
+    inside = cv2.erode(mask.inside.view(np.uint8), _EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    grey = cv2.cvtColor(image[mask.rows, mask.columns], cv2.COLOR_RGBA2GRAY)
     counts = cv2.calcHist([grey], [0], inside, [256], [0, 256]).ravel()
     pixels = float(counts.sum())
     if pixels < MIN_PIXELS:
@@ -90,7 +89,7 @@ def _view_statistics(
     return sharpness, _histogram_quantiles(counts) / 255
 
 
-def _histogram_quantiles(counts: Float32[np.ndarray, "256"]) -> Float[np.ndarray, "q"]:
+def _histogram_quantiles(counts: Float32[np.ndarray, "256"]) -> Float[np.ndarray, " q"]:
     """Quantiles in grey levels. A level's pixels spread evenly over it, so that 8-bit rounding makes no stairs and an
     even shade still has the spread of its rounding.
     """

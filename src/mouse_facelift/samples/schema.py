@@ -19,6 +19,7 @@ from jaxtyping import Float, Float32, UInt8
 from mouse_facelift.cameras import Camera
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.png import encode_png_rgba
+from mouse_facelift.samples.png_check import is_damaged_png
 
 SCHEMA_VERSION = 1
 
@@ -68,9 +69,9 @@ def _hugging_face_feature(kind: pa.DataType) -> dict[str, Any]:
 
 
 SAMPLE_SCHEMA = _schema()
-# Rows that were written before the gate looked at brightness lack these.
-_PHOTOMETRY = ("sharpness", "gain", "bias")
-AGREEMENT_COLUMNS = ("mask_fraction", "truncation", "view_hull_iou", "hull_iou", "epipolar_px", *_PHOTOMETRY)
+PHOTOMETRY = ("sharpness", "gain", "bias")
+"""Columns that rows lack which were written before the gate looked at brightness."""
+AGREEMENT_COLUMNS = ("mask_fraction", "truncation", "view_hull_iou", "hull_iou", "epipolar_px", *PHOTOMETRY)
 """What the gate measures; rejected rows have these columns too."""
 
 
@@ -78,13 +79,13 @@ AGREEMENT_COLUMNS = ("mask_fraction", "truncation", "view_hull_iou", "hull_iou",
 class Agreement:
     """What the gate measured of a sample; the meaning of each number is in :mod:`mouse_facelift.samples.gate`."""
 
-    mask_fraction: Float32[np.ndarray, "v"]
-    truncation: Float32[np.ndarray, "v"]
-    view_hull_iou: Float32[np.ndarray, "v"]
+    mask_fraction: Float32[np.ndarray, " v"]
+    truncation: Float32[np.ndarray, " v"]
+    view_hull_iou: Float32[np.ndarray, " v"]
     epipolar_px: float
-    sharpness: Float32[np.ndarray, "v"]
-    gain: Float32[np.ndarray, "v"]
-    bias: Float32[np.ndarray, "v"]
+    sharpness: Float32[np.ndarray, " v"]
+    gain: Float32[np.ndarray, " v"]
+    bias: Float32[np.ndarray, " v"]
 
     @property
     def hull_iou(self) -> float:
@@ -132,10 +133,15 @@ def encode_image(image: UInt8[np.ndarray, "h w 4"]) -> bytes:
 
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 4"]:
-    """Encoded image bytes to RGBA pixels; an image without alpha is opaque."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    """Encoded image bytes to RGBA pixels; an image without alpha is opaque.
+
+    Raises:
+        InputError: Not such an image, or a PNG that is not as it was written.
+    """
+    whole = bool(data) and not is_damaged_png(data)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
     if image is None or image.ndim != 3:
-        raise InputError("an image of the dataset cannot be decoded (damaged shard? preprocess again)")
+        raise InputError("an image of the dataset is damaged")
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGBA)
 
 
@@ -185,7 +191,7 @@ def sample_from_row(row: Mapping[str, Any]) -> Sample:
         np.asarray(row["truncation"], np.float32),
         np.asarray(row["view_hull_iou"], np.float32),
         float(row["epipolar_px"]),
-        *(_per_view(row, name, len(cameras)) for name in _PHOTOMETRY),
+        *(_per_view(row, name, len(cameras)) for name in PHOTOMETRY),
     )
     plain = {key: row[key] for key in ("sample_id", "capture", "mask_source", "source")}
     return Sample(
@@ -201,7 +207,7 @@ def sample_from_row(row: Mapping[str, Any]) -> Sample:
     )
 
 
-def _per_view(row: Mapping[str, Any], name: str, views: int) -> Float32[np.ndarray, "v"]:
+def _per_view(row: Mapping[str, Any], name: str, views: int) -> Float32[np.ndarray, " v"]:
     """A row's numbers per view; nan where the row does not have them."""
     return np.full(views, np.nan, np.float32) if row.get(name) is None else np.asarray(row[name], np.float32)
 

@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
+from mouse_facelift.capture.boxed_mask import BoxedMask
 from mouse_facelift.capture.capture import Capture
-from mouse_facelift.capture.video import Decoder, read_frames
+from mouse_facelift.capture.pictures import Picture
+from mouse_facelift.capture.video import Decoder, read_pictures
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.gate import GateConfig, measure, reasons
 from mouse_facelift.samples.legacy import RECIPES, make_views
-from mouse_facelift.samples.normalise import normalise_view, normalised_camera
+from mouse_facelift.samples.normalise import normalise_picture, normalised_camera
 from mouse_facelift.samples.schema import AGREEMENT_COLUMNS, SAMPLE_SCHEMA, Agreement, Sample, row_from_sample
-from mouse_facelift.samples.survey import FrameSurvey, unpack_mask
+from mouse_facelift.samples.survey import FrameSurvey
 from mouse_facelift.samples.units import Unit
 
 # The only method whose cameras describe its pictures; the others are names of ``legacy.RECIPES``.
@@ -83,11 +85,9 @@ def make_unit(
     )
 
 
-def _frames(
-    capture: Capture, frames: Sequence[int], decoder: Decoder
-) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], ...]]:
+def _frames(capture: Capture, frames: Sequence[int], decoder: Decoder) -> Iterator[tuple[Picture, ...]]:
     """All views of each frame, in lockstep."""
-    streams = [read_frames(view.video, view.source_frames(frames), decoder) for view in capture.views]
+    streams = [read_pictures(view.video, view.source_frames(frames), decoder) for view in capture.views]
     for _ in frames:
         yield tuple(next(stream)[1] for stream in streams)
 
@@ -96,22 +96,23 @@ def _make_sample(
     capture: Capture,
     unit: Unit,
     found: FrameSurvey,
-    views: Sequence[UInt8[np.ndarray, "h w 3"]],
+    views: Sequence[Picture],
     centre: Float[np.ndarray, "3"],
     form: ViewFormat,
     gate: GateConfig,
     source: str,
 ) -> tuple[Sample, list[str]]:
-    masks = [unpack_mask(packed, *image.shape[:2]) for packed, image in zip(found.masks, views, strict=True)]
+    masks = [BoxedMask.unpack(packed, view.height, view.width) for packed, view in zip(found.masks, views, strict=True)]
     source_cameras = [view.camera for view in capture.views]
     scale = form.scale
     if form.method == EXACT:
         written = [
-            normalise_view(image, mask, camera, normalised_camera(camera, centre, scale, form.image_size, form.zoom))
-            for image, mask, camera in zip(views, masks, source_cameras, strict=True)
+            normalise_picture(view, mask, camera, normalised_camera(camera, centre, scale, form.image_size, form.zoom))
+            for view, mask, camera in zip(views, masks, source_cameras, strict=True)
         ]
     else:
-        written, scale = make_views(RECIPES[form.method], views, masks, source_cameras, form.image_size)
+        frames, full = [view.rgb() for view in views], [mask.full() for mask in masks]
+        written, scale = make_views(RECIPES[form.method], frames, full, source_cameras, form.image_size)
         centre = np.zeros(3)
     images = np.stack([w.image for w in written])
     cameras = tuple(w.camera for w in written)

@@ -14,7 +14,8 @@ from mouse_facelift.cameras import Camera
 from mouse_facelift.cameras.poses import FACELIFT_RADIUS
 from mouse_facelift.capture.capture import Capture
 from mouse_facelift.errors import InputError
-from mouse_facelift.samples.centres import CentreConfig, find_jumps, smooth_centres
+from mouse_facelift.samples.centres import CentreConfig, smooth_centres
+from mouse_facelift.samples.jumps import find_jumps
 from mouse_facelift.samples.normalise import normalised_camera
 from mouse_facelift.samples.survey import FrameSurvey
 from mouse_facelift.samples.units import Unit
@@ -88,7 +89,7 @@ def jumps_by_capture(
     for (number, _), survey in segments.items():
         ordered = sorted(survey, key=lambda s: s.frame)
         centres = np.array([s.centre for s in ordered]).reshape(-1, 3)
-        jumps = find_jumps(np.array([s.frame for s in ordered]), centres, captures[number].fps, config)
+        jumps = find_jumps(np.array([s.frame for s in ordered]), centres, captures[number].fps, config.jumps)
         found.setdefault(captures[number].name, []).extend(jumps)
     return {name: jumps for name, jumps in found.items() if jumps}
 

@@ -58,9 +58,9 @@ class SplitConfig:
 
 
 def assign_splits(
-    times: Float[np.ndarray, "n"],
+    times: Float[np.ndarray, " n"],
     config: SplitConfig,
-    segments: Int[np.ndarray, "n"] | None = None,
+    segments: Int[np.ndarray, " n"] | None = None,
     capture: str = "",
 ) -> list[Split]:
     """The split of each selected frame of *one* recording.
@@ -116,7 +116,7 @@ def describe_splits(config: SplitConfig, times: Mapping[str, Mapping[str, Sequen
     return {"rule": config.rule, "gap_s": config.gap_s, "captures": captures}
 
 
-def _held_out(segments: Int[np.ndarray, "n"], config: SplitConfig, capture: str) -> Bool[np.ndarray, "n"]:
+def _held_out(segments: Int[np.ndarray, " n"], config: SplitConfig, capture: str) -> Bool[np.ndarray, " n"]:
     if capture in config.val_captures:
         return np.ones(len(segments), bool)
     present, counts = np.unique(segments, return_counts=True)
@@ -131,7 +131,7 @@ def _held_out(segments: Int[np.ndarray, "n"], config: SplitConfig, capture: str)
     return np.concatenate([np.zeros(0, bool), *(_blocks(int(count), config) for count in counts)])
 
 
-def _blocks(count: int, config: SplitConfig) -> Bool[np.ndarray, "n"]:
+def _blocks(count: int, config: SplitConfig) -> Bool[np.ndarray, " n"]:
     """The held-out frames of one segment: the end of each of ``blocks`` equal parts."""
     held_out = np.zeros(count, bool)
     if config.val_fraction == 0:
@@ -144,7 +144,7 @@ def _blocks(count: int, config: SplitConfig) -> Bool[np.ndarray, "n"]:
     return held_out
 
 
-def _distance(times: Float[np.ndarray, "n"], others: Float[np.ndarray, "m"]) -> Float[np.ndarray, "n"]:
+def _distance(times: Float[np.ndarray, " n"], others: Float[np.ndarray, " m"]) -> Float[np.ndarray, " n"]:
     """Seconds from each time to the nearest of ``others`` (increasing); infinite where there is none."""
     bounded = np.concatenate([[-np.inf], others, [np.inf]])
     after = np.searchsorted(bounded, times)

@@ -6,7 +6,6 @@ the second pass, which knows the dataset's one scale and the smoothed centres, d
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, UInt8
 
 from mouse_facelift.cameras import Camera
+from mouse_facelift.capture.boxed_mask import BoxedMask
 from mouse_facelift.capture.capture import Capture
 from mouse_facelift.capture.masks import MaskConfig, read_masks
 from mouse_facelift.capture.video import Decoder
@@ -111,18 +111,22 @@ def survey_frames(
 
 def _survey_frame(
     frame: int,
-    masks: Sequence[Bool[np.ndarray, "h w"]],
+    masks: Sequence[BoxedMask],
     cameras: Sequence[Camera],
     config: CentreConfig,
     given: Float[np.ndarray, "3"] | None = None,
     cleaning: CleaningConfig | None = None,
 ) -> FrameSurvey:
     if cleaning is not None:
-        rough = rough_centre(masks, _centroids(masks), cameras, config)
+        rough = rough_centre(masks, cameras, config)
         if rough is not None:
-            masks = clean_masks(masks, cameras, rough.point, _BALL * rough.half_width, cleaning)
-    empty = [camera.name for mask, camera in zip(masks, cameras, strict=True) if not mask.any()]
-    centre = frame_centre(masks, _centroids(masks), cameras, config, given)
+            full = [mask.full() for mask in masks]
+            masks = [
+                BoxedMask.of(mask)
+                for mask in clean_masks(full, cameras, rough.point, _BALL * rough.half_width, cleaning)
+            ]
+    empty = [camera.name for mask, camera in zip(masks, cameras, strict=True) if not mask]
+    centre = frame_centre(masks, cameras, config, given)
     if centre is not None and min(camera.depth(centre.point) for camera in cameras) <= 0:
         centre = None
     if empty:
@@ -130,45 +134,30 @@ def _survey_frame(
         return FrameSurvey(frame, error=error, centre=None if centre is None else centre.point)
     if centre is None:
         return FrameSurvey(frame, error="the silhouettes meet nowhere in front of the cameras")
-    outlines = tuple(_outline(mask) for mask in masks)
-    packed = tuple(pack_mask(mask) for mask in masks)
-    return FrameSurvey(frame, centre=centre.point, disagreement=centre.disagreement, outlines=outlines, masks=packed)
+    return FrameSurvey(
+        frame,
+        centre=centre.point,
+        disagreement=centre.disagreement,
+        outlines=tuple(_outline(mask) for mask in masks),
+        masks=tuple(mask.pack() for mask in masks),
+    )
 
 
-def _centroids(masks: Sequence[Bool[np.ndarray, "h w"]]) -> Float[np.ndarray, "v 2"]:
-    """Centroid of each mask in pixels; nan for an empty one."""
-    found = np.full((len(masks), 2), np.nan)
-    for number, mask in enumerate(masks):
-        left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-        if width:
-            box = mask[top : top + height, left : left + width].astype(np.uint8)
-            moments = cv2.moments(box, binaryImage=True)
-            found[number] = np.array([moments["m10"], moments["m01"]]) / moments["m00"] + 0.5 + [left, top]
-    return found
-
-
-def _outline(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "n 2"]:
+def _outline(mask: BoxedMask) -> Float[np.ndarray, "n 2"]:
     """Convex hull of the silhouette's pixel squares, corner origin."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    points = np.concatenate(contours)[:, 0].astype(np.float32)
+    points = mask.edges().astype(np.float32)
     squares = np.concatenate([points + corner for corner in np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32)])
     return cv2.convexHull(squares)[:, 0].astype(np.float64)
 
 
 def pack_mask(mask: Bool[np.ndarray, "h w"]) -> bytes:
-    """A silhouette as a few hundred bytes: its bounding box and the compressed bits inside."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = np.array([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1] if len(rows) else [0, 0, 0, 0], "<u4")
-    return box.tobytes() + zlib.compress(np.packbits(mask[box[0] : box[1], box[2] : box[3]]).tobytes(), 1)
+    """A silhouette as a few hundred bytes (see :class:`BoxedMask`)."""
+    return BoxedMask.of(mask).pack()
 
 
 def unpack_mask(data: bytes, height: int, width: int) -> Bool[np.ndarray, "h w"]:
     """The inverse of :func:`pack_mask`."""
-    top, bottom, left, right = np.frombuffer(data[:16], "<u4").astype(int)
-    bits = np.unpackbits(np.frombuffer(zlib.decompress(data[16:]), np.uint8))
-    mask = np.zeros((height, width), bool)
-    mask[top:bottom, left:right] = bits[: (bottom - top) * (right - left)].reshape(bottom - top, right - left)
-    return mask
+    return BoxedMask.unpack(data, height, width).full()
 
 
 def table_from_surveys(surveys: Sequence[FrameSurvey]) -> pa.Table:
@@ -189,7 +178,7 @@ def table_from_surveys(surveys: Sequence[FrameSurvey]) -> pa.Table:
 
 
 def surveys_from_table(table: pa.Table) -> list[FrameSurvey]:
-    """The inverse of :func:`table_from_surveys`."""
+    """The inverse of :func:`table_from_surveys`; a table that was read without outlines or masks gives none."""
     return [
         FrameSurvey(
             row["frame"],
@@ -197,8 +186,8 @@ def surveys_from_table(table: pa.Table) -> list[FrameSurvey]:
             row["unreadable"],
             None if row["centre"] is None else np.array(row["centre"]),
             row["disagreement"],
-            tuple(np.array(o, dtype=np.float64).reshape(-1, 2) for o in row["outline"]),
-            tuple(row["mask"]),
+            tuple(np.array(o, dtype=np.float64).reshape(-1, 2) for o in row.get("outline", ())),
+            tuple(row.get("mask", ())),
         )
         for row in table.to_pylist()
     ]

@@ -85,7 +85,8 @@ def _load_npy(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: is not a readable .npy array of numbers ({error})") from error
+        # NumPy's own words advise to load the file unsafely.
+        raise InputError(f"{path}: is not a .npy array of plain numbers; save it with numpy.save") from error
 
 
 def _load_mat(path: Path) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ person should look at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from mouse_facelift.samples.schema import AGREEMENT_COLUMNS
 
 Status = Literal["pass", "warn", "fail"]
 
-VERDICT_COLUMNS = ("capture", "camera", *AGREEMENT_COLUMNS)
+VERDICT_COLUMNS = ("capture", "camera", *AGREEMENT_COLUMNS, "fxfycxcy", "w2c", "scale")
 """The columns of kept rows that a verdict needs."""
 _PER_VIEW = ("truncation", "mask_fraction", "view_hull_iou", "sharpness", "gain", "bias")
 
@@ -47,8 +48,14 @@ class VerdictConfig:
     """How much brighter than the other views' a view's blacks may be, in the median, as a share of white (haze)."""
     min_sharpness: float = 1 / 3
     """Least median sharpness of a view relative to the median over its recording's views."""
+    min_animal_mm: float = 5.0
+    """Least plausible radius of the animal: of a disc of its silhouette's area. A mouse's is 20 to 30 mm."""
+    max_animal_mm: float = 300.0
+    """Largest plausible radius. Beyond either the calibration is hardly in millimetres."""
 
     def __post_init__(self) -> None:
+        if any(math.isnan(value) for value in asdict(self).values()):
+            raise InputError("verdict: a threshold is not a number (nan); leave it out for the default")
         if self.warn_rejected > self.fail_rejected or self.warn_hull_iou < self.fail_hull_iou or self.max_gain < 1:
             raise InputError(
                 "verdict: a warning must come before a failure (warn-rejected <= fail-rejected, "
@@ -118,7 +125,12 @@ def summarise_views(rows: pa.Table, config: VerdictConfig) -> list[ViewSummary]:
 
 
 def judge(
-    kept: int, rejected: int, hull_iou: float, views: Sequence[ViewSummary], config: VerdictConfig | None = None
+    kept: int,
+    rejected: int,
+    hull_iou: float,
+    views: Sequence[ViewSummary],
+    config: VerdictConfig | None = None,
+    animal_mm: float = math.nan,
 ) -> Verdict:
     """The verdict on a dataset.
 
@@ -127,6 +139,7 @@ def judge(
         hull_iou: Median over the kept samples; nan where there are no masks to measure.
         views: From :func:`summarise_views`.
         config: Thresholds.
+        animal_mm: From :func:`animal_radius_mm`; nan where lengths are in no known unit.
     """
     config = config or VerdictConfig()
     if not kept:
@@ -140,6 +153,10 @@ def judge(
     elif hull_iou < config.warn_hull_iou:
         level = _level(hull_iou < config.fail_hull_iou)
         findings.append((level, f"the silhouettes agree poorly (median hull IoU {hull_iou:.3f})"))
+    if animal_mm < config.min_animal_mm or animal_mm > config.max_animal_mm:
+        findings.append(
+            ("warn", f"the animal would be {2 * animal_mm:.2g} mm across: is the calibration in millimetres?")
+        )
     for view in views:
         peers = _median(np.array([v.sharpness for v in views if v.capture == view.capture]))
         for oddity in _oddities(view, peers, config):
@@ -147,11 +164,34 @@ def judge(
     return Verdict(tuple(findings))
 
 
-def judge_rows(rows: pa.Table, rejected: int, config: VerdictConfig) -> tuple[Verdict, list[ViewSummary]]:
-    """:func:`judge` on the kept rows' :data:`VERDICT_COLUMNS`, with the summaries it used."""
+def judge_rows(
+    rows: pa.Table, rejected: int, config: VerdictConfig, *, metric: bool = False
+) -> tuple[Verdict, list[ViewSummary]]:
+    """:func:`judge` on the kept rows' :data:`VERDICT_COLUMNS`, with the summaries it used.
+
+    Args:
+        rows, rejected, config: As for :func:`judge` and :func:`summarise_views`.
+        metric: Whether the rows' lengths before normalisation are millimetres, and may be judged as such.
+    """
     views = summarise_views(rows, config)
     hull_iou = _median(rows["hull_iou"].to_numpy().astype(float))
-    return judge(rows.num_rows, rejected, hull_iou, views, config), views
+    size = animal_radius_mm(rows) if metric else math.nan
+    return judge(rows.num_rows, rejected, hull_iou, views, config, size), views
+
+
+def animal_radius_mm(rows: pa.Table) -> float:
+    """Radius of a disc of the silhouettes' area at the animal's distance, median over views and rows; nan if unknown.
+
+    A share f of a picture of S x S pixels (S is twice the principal point, by normalisation) is a disc of radius
+    S sqrt(f / pi) pixels; at distance |t| and focal length fx it is fx / |t| times smaller in the normalised world.
+    """
+    columns = ("mask_fraction", "fxfycxcy", "w2c", "scale")
+    radii = []
+    for shares, intrinsics, poses, scale in zip(*(rows[name].to_pylist() for name in columns), strict=True):
+        fx, _, cx, _ = np.array(intrinsics, float).T
+        distance = np.linalg.norm(np.array(poses, float).reshape(-1, 4, 4)[:, :3, 3], axis=-1)
+        radii.append(2 * cx * np.sqrt(np.array(shares, float) / np.pi) * distance / fx / scale)
+    return _median(np.concatenate([np.zeros(0), *radii]))
 
 
 def _oddities(view: ViewSummary, sharpness: float, config: VerdictConfig) -> Iterator[str]:
@@ -170,7 +210,7 @@ def _level(failed: bool) -> Status:
     return "fail" if failed else "warn"
 
 
-def _median(values: Float[np.ndarray, "n"]) -> float:
+def _median(values: Float[np.ndarray, " n"]) -> float:
     """The median of what is known; nan when nothing is."""
     known = values[~np.isnan(values)]
     return float(np.median(known)) if len(known) else float("nan")

@@ -7,7 +7,14 @@ import pytest
 
 from mouse_facelift.cameras import Camera
 from mouse_facelift.cameras.poses import facelift_rig, look_at, turntable
-from mouse_facelift.cameras.slots import assign_slots, camera_azimuths, wrap_degrees
+from mouse_facelift.cameras.slots import (
+    assign_slots,
+    camera_azimuths,
+    camera_elevations,
+    cameras_in_slots,
+    equivalent_references,
+    wrap_degrees,
+)
 from mouse_facelift.errors import InputError
 
 # The MAMMAL / markerless-mouse rig: camera positions in mm, and the middle of its arena.
@@ -72,3 +79,37 @@ def test_azimuths_are_measured_about_the_object():
 def test_an_unknown_reference_is_refused(rig):
     with pytest.raises(InputError, match="reference camera 6 does not exist"):
         assign_slots(rig, 6)
+
+
+@pytest.mark.parametrize("reference", [0, 2, 3, 5])
+def test_a_rig_that_fits_the_slots_is_accepted(rig, reference):
+    found = cameras_in_slots(rig, reference)
+    assert found.order == assign_slots(rig, reference).order
+    assert np.abs(found.residual_degrees).max() < 35
+
+
+@pytest.mark.parametrize(("reference", "camera", "slot"), [(1, 4, "left"), (4, 1, "right")])
+def test_a_camera_too_far_from_its_slot_is_refused(rig, reference, camera, slot):
+    with pytest.raises(InputError, match=rf"camera {camera} stands 40 degrees from slot {slot} \(limit 35.*rays"):
+        cameras_in_slots(rig, reference)
+    assert cameras_in_slots(rig, reference, limit_degrees=41).order[0] == reference
+
+
+def test_fewer_cameras_than_slots_are_refused(rig):
+    with pytest.raises(InputError, match="4 cameras for 6 slots: .* would stay empty; use camera conditioning"):
+        cameras_in_slots(rig[:4], 0)
+
+
+def test_the_rig_looks_the_same_from_every_other_camera(rig):
+    # Cameras 0, 2 and 3 hang low, 1, 4 and 5 high, in turn around the arena.
+    assert equivalent_references(rig, 0) == (0, 2, 3)
+    assert equivalent_references(rig, 3) == (3, 0, 2)
+    assert equivalent_references(rig, 0, azimuth_tolerance=1.0) == (0,)
+    assert equivalent_references(rig, 5, azimuth_tolerance=22) == (5, 1, 4)
+    ring = turntable(6)
+    assert equivalent_references(ring, 4, np.zeros(3)) == (4, 0, 1, 2, 3, 5)
+    assert equivalent_references(facelift_rig(), 0) == (0,)
+
+
+def test_elevations_are_measured_from_the_horizon():
+    assert np.allclose(camera_elevations(turntable(3, elevation_degrees=20), np.zeros(3)), 20)

@@ -243,7 +243,7 @@ def test_a_view_gives_its_masks_wherever_they_come_from(tmp_path: Path) -> None:
         found = list(read_masks(view, wanted, _arena(), MaskConfig()))
         assert len(found) == 2
         for number, mask in zip(view.source_frames(wanted), found, strict=True):
-            assert not isinstance(mask, InputError) and _iou(mask, _animal(places[number])) > 0.9
+            assert not isinstance(mask, InputError) and _iou(mask.full(), _animal(places[number])) > 0.9
     view = replace(plain, mask_images=tmp_path / "masks", mask_digits=3)
     found = list(read_masks(view, [1, 2, 3], None, MaskConfig()))
     assert [isinstance(mask, InputError) for mask in found] == [False, True, False] and "002.png" in str(found[1])

@@ -84,7 +84,7 @@ def test_time_stamps_beside_real_videos(tmp_path):
     assert found.views[1].source_frames(range(8)) == [0, 1, 2, 3, -1, 4, 5, 6]
     assert found.missed_by(4) == ["1"]
     np.savetxt(folder / "timestamps" / "0.csv", times[:-1])
-    with pytest.raises(InputError, match="0.csv: holds 7 times for 8 frames"):
+    with pytest.raises(InputError, match="0.csv: holds 7 times, and the view has 8 frames"):
         open_capture(folder, SyncConfig(by="time"))
 
 

@@ -14,7 +14,6 @@ from mouse_facelift.evaluation.dataset_health import (
     dataset_checks,
     gate_charts,
     read_rows,
-    spread_samples,
     timeline,
 )
 from mouse_facelift.samples.dataset import Dataset, open_dataset
@@ -52,7 +51,6 @@ def test_a_sound_dataset_passes_and_is_described(template, tmp_path):
     bars, lengths = timeline(dataset, rows)
     assert [(s.kind, s.first, s.last) for s in bars["ring"]] == [("train", 0, 5), ("val", 9, 10)]
     assert lengths == {"ring": 11}
-    assert [s.frame for s in spread_samples(dataset, "train", 3)] == [0, 2, 5]
 
 
 def test_the_bad_view_is_named(template, tmp_path):

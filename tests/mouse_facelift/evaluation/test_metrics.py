@@ -10,19 +10,18 @@ import torch
 
 from mouse_facelift.cameras.camera import stack_cameras
 from mouse_facelift.cameras.poses import turntable
-from mouse_facelift.errors import InputError
 from mouse_facelift.evaluation.metrics import (
     ViewMetrics,
+    below_baseline,
     blank_image,
     foreground_box,
     mask_iou,
     mean_metrics,
     nearest_input_view,
     psnr,
-    ssim,
-    ssim_map,
     view_metrics,
 )
+from mouse_facelift.perceptual.distances import LPIPS
 
 WHITE = torch.ones(3)
 
@@ -69,22 +68,6 @@ def test_mask_iou_by_hand() -> None:
     assert math.isnan(float(mask_iou(torch.zeros(8, 8), torch.zeros(8, 8))))
 
 
-def test_ssim_of_equal_flat_and_inverted_pictures() -> None:
-    torch.manual_seed(0)
-    picture = torch.rand(24, 24, 3)
-    assert float(ssim(picture, picture)) == pytest.approx(1.0, abs=1e-5)
-    assert float(ssim(picture, 1 - picture)) < 0
-    # Two flat pictures differ in brightness alone: (2ab + c1) / (a^2 + b^2 + c1), c1 = 0.01^2.
-    a, b = 0.2, 0.6
-    flat = ssim(torch.full((24, 24, 3), a), torch.full((24, 24, 3), b))
-    assert float(flat) == pytest.approx((2 * a * b + 1e-4) / (a * a + b * b + 1e-4), abs=1e-4)
-
-
-def test_ssim_refuses_pictures_smaller_than_its_border() -> None:
-    with pytest.raises(InputError, match="window"):
-        ssim_map(torch.zeros(1, 5, 30, 3), torch.zeros(1, 5, 30, 3))
-
-
 @pytest.mark.parametrize(("first", "last"), [(0, 1), (31, 32), (15, 17), (0, 32), (3, 20)])
 def test_foreground_box_holds_the_mask_and_a_window(first: int, last: int) -> None:
     mask = square_mask(32, first, last)
@@ -100,6 +83,40 @@ def test_empty_masks_give_nan_where_undefined_and_numbers_elsewhere() -> None:
     assert math.isnan(scores.psnr_foreground) and math.isnan(scores.ssim_foreground) and math.isnan(scores.mask_iou)
     floater = view_metrics(torch.ones(32, 32, 3), square_mask(), torch.ones(32, 32, 3), torch.zeros(32, 32))
     assert floater.mask_iou == 0.0
+
+
+def test_lpips_stands_beside_the_others_when_there_is_a_network() -> None:
+    mask, target = square_mask(40, 10, 20), torch.rand(40, 40, 3)
+    rgb = torch.where(mask[..., None] > 0, 2.0, target)
+    without = view_metrics(rgb, mask, target, mask)
+    assert math.isnan(without.lpips) and math.isnan(without.lpips_foreground)
+    torch.manual_seed(0)
+    network = LPIPS()
+    for tensor in (*network.net.parameters(), *(network.get_buffer(f"head{layer}") for layer in range(5))):
+        tensor.data.uniform_(-0.02, 0.05)
+    scores = view_metrics(rgb, mask, target, mask, network)
+    white = rgb.clamp(0, 1)
+    assert scores.lpips == pytest.approx(float(network(white[None], target[None])))
+    box = slice(5, 25)
+    assert scores.lpips_foreground == pytest.approx(float(network(white[None, box, box], target[None, box, box])))
+    assert view_metrics(target, mask, target, mask, network).lpips == 0.0
+    empty = view_metrics(rgb, mask, target, torch.zeros(40, 40), network)
+    assert math.isnan(empty.lpips_foreground) and empty.lpips == scores.lpips
+    small = view_metrics(rgb[:12, :12], mask[:12, :12], target[:12, :12], mask[:12, :12], network)
+    assert math.isnan(small.lpips) and math.isfinite(small.psnr)
+
+
+def test_a_model_that_does_not_beat_a_baseline_is_named() -> None:
+    good = {"psnr_foreground": 21.0, "blank_psnr_foreground": 3.0, "nearest_psnr_foreground": 12.0}
+    assert below_baseline(good) == []
+    assert below_baseline(good | {"psnr_foreground": 11.0}) == [
+        "psnr_foreground 11.000 does not beat the nearest input view (12.000)"
+    ]
+    # A model that draws nothing is the blank picture, and says so; less is better in LPIPS.
+    assert len(below_baseline({"mask_iou": 0.0, "blank_mask_iou": 0.0, "nearest_mask_iou": 0.4})) == 2
+    assert below_baseline({"lpips": 0.1, "blank_lpips": 0.3, "nearest_lpips": 0.2}) == []
+    assert len(below_baseline({"lpips": 0.25, "blank_lpips": 0.3, "nearest_lpips": 0.2})) == 1
+    assert below_baseline({"ssim": math.nan, "blank_ssim": 0.9, "psnr": None, "blank_psnr": 4.0, "mask_iou": 0.5}) == []
 
 
 def test_means_leave_undefined_scores_out() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from mouse_facelift.errors import InputError
-from mouse_facelift.evaluation.reconstruction import ViewChoice, choose_views, reconstruct_sample
+from mouse_facelift.evaluation.metrics import ViewMetrics, below_baseline
+from mouse_facelift.evaluation.reconstruction import Scores, ViewChoice, choose_views, reconstruct_sample
 from mouse_facelift.gaussians.gaussians import Gaussians
+from mouse_facelift.gslrm.batched_gaussians import SH_C0, BatchedGaussians
 from mouse_facelift.gslrm.config import GSLRMConfig
-from mouse_facelift.gslrm.model import GSLRM, SH_C0, BatchedGaussians
+from mouse_facelift.gslrm.model import GSLRM
 from tests.synthetic import blob, ring_sample
 
 
@@ -124,3 +126,12 @@ def test_without_a_held_out_view_nothing_is_scored(model: GSLRM) -> None:
     assert result.scores is None and result.nearest is None
     assert result.rendering.rgb.shape == (4, 32, 32, 3)
     assert isinstance(model, nn.Module) and not result.gaussians.means.requires_grad
+
+
+def test_scores_have_one_name_each() -> None:
+    model, blank, nearest = (ViewMetrics(value, value, value, value, value) for value in (3.0, 1.0, 2.0))
+    named = Scores(model, blank, nearest).named()
+    assert (named["psnr"], named["blank_mask_iou"], named["nearest_ssim"]) == (3.0, 1.0, 2.0)
+    assert len(named) == 3 * len(fields(ViewMetrics))
+    assert below_baseline(named) == []
+    assert len(below_baseline(Scores(blank, model, nearest).named())) == 10

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mouse_facelift.gaussians.filters import FilterConfig, animal_mask
+from mouse_facelift.gaussians.filters import FILTERS, FilterConfig, animal_mask
 from mouse_facelift.gaussians.gaussians import Gaussians
 
 
@@ -49,3 +49,19 @@ def test_thresholds_can_be_changed_and_apply_row_by_row() -> None:
     assert animal_mask(pair).tolist() == [True, True]
     assert animal_mask(pair, FilterConfig(min_opacity=0.3)).tolist() == [False, True]
     assert animal_mask(Gaussians.empty()).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("gaussian", "kept"),
+    [
+        (one(scale=0.19, z=-0.1), (False, True)),
+        (one(scale=0.2, z=-0.1), (False, False)),
+        (one(x=0.7, y=-0.7, z=-0.7), (False, True)),
+        (one(x=0.76, y=-0.76, z=-0.7), (False, True)),
+        (one(x=0.76, y=-0.76, z=-0.76), (False, False)),
+        (one(opacity=0.04), (False, False)),
+    ],
+)
+def test_the_web_demo_keeps_more(gaussian: Gaussians, kept: tuple[bool, bool]) -> None:
+    found = tuple(bool(animal_mask(gaussian, FILTERS[name])) for name in ("facelift", "facelift-gradio"))
+    assert found == kept

@@ -12,7 +12,7 @@ from mouse_facelift.cameras.camera import stack_cameras
 from mouse_facelift.cameras.poses import turntable
 from mouse_facelift.errors import InputError
 from mouse_facelift.gslrm.config import GSLRMConfig
-from mouse_facelift.gslrm.hull import hull_surface
+from mouse_facelift.gslrm.hull import INSIDE, hull_surface, least_alpha
 from mouse_facelift.gslrm.model import GSLRM
 from mouse_facelift.gslrm.rays import Rays, pixel_rays
 from tests.worlds import ball_mask
@@ -33,8 +33,8 @@ def scene() -> Scene:
 def test_surface_lies_on_its_ray_and_near_the_ball(scene: Scene) -> None:
     masks, w2c, fxfycxcy, rays = scene
     surface = hull_surface(masks, rays, w2c, fxfycxcy)
-    found = surface.exists[:, :, 0]
-    assert (found <= (masks > 0.5)).all() and found.sum() > 0.97 * masks.sum()
+    found = (surface.support[:, :, 0] > INSIDE - 1e-3) & (masks > INSIDE)
+    assert found.sum() > 0.97 * masks.sum()
     offset = surface.points - rays.origins[..., None, None]
     along = (offset * rays.directions).sum(dim=2, keepdim=True)
     assert (offset - along * rays.directions).abs().max() < 1e-5
@@ -47,12 +47,36 @@ def test_surface_lies_on_its_ray_and_near_the_ball(scene: Scene) -> None:
     assert to_camera.float().mean() > 0.95
 
 
-def test_pixels_without_a_hull_keep_their_nearest_point(scene: Scene) -> None:
+def test_surface_is_where_the_last_view_begins_to_see_the_animal(scene: Scene) -> None:
     masks, w2c, fxfycxcy, rays = scene
     surface = hull_surface(masks, rays, w2c, fxfycxcy)
-    nowhere = ~surface.exists.expand_as(surface.points)
-    assert torch.equal(surface.points[nowhere], rays.nearest_points[nowhere])
-    assert not hull_surface(torch.zeros_like(masks), rays, w2c, fxfycxcy).exists.any()
+    met = (surface.support[:, :, 0] > INSIDE - 1e-3) & (masks > INSIDE)
+    nearest, directions, points = (
+        x[0].permute(0, 2, 3, 1)[met[0]] for x in (rays.nearest_points, rays.directions, surface.points)
+    )
+    offset = ((points - nearest) * directions).sum(dim=-1, keepdim=True)
+    at = least_alpha(nearest, directions, torch.cat([offset, offset - 0.02], dim=1), masks[0], w2c[0], fxfycxcy[0])
+    assert (at[:, 0] > INSIDE - 1e-3).all() and (at[:, 1] <= INSIDE).float().mean() > 0.95
+
+
+def test_without_silhouettes_pixels_keep_their_nearest_point_and_have_no_support(scene: Scene) -> None:
+    masks, w2c, fxfycxcy, rays = scene
+    surface = hull_surface(masks, rays, w2c, fxfycxcy)
+    nowhere = (masks == 0)[:, :, None]
+    assert torch.equal(
+        surface.points[nowhere.expand_as(surface.points)], rays.nearest_points[nowhere.expand(1, 12, 3, SIZE, SIZE)]
+    )
+    assert not surface.support[nowhere].any()
+    assert not hull_surface(torch.zeros_like(masks), rays, w2c, fxfycxcy).support.any()
+
+
+def test_what_one_view_sees_alone_has_no_support(scene: Scene) -> None:
+    masks, w2c, fxfycxcy, rays = scene
+    alone = masks.clone()
+    alone[0, 3, :6, :6] = 1.0
+    surface = hull_surface(alone, rays, w2c, fxfycxcy)
+    assert surface.support[0, 3, 0, :6, :6].max() == 0.0
+    assert surface.support[0, 3, 0][masks[0, 3] > 0].median() > INSIDE - 1e-3
 
 
 def test_view_order_does_not_matter(scene: Scene) -> None:

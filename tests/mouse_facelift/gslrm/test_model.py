@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from mouse_facelift.cameras.camera import stack_cameras
 from mouse_facelift.cameras.poses import facelift_rig
 from mouse_facelift.errors import InputError
+from mouse_facelift.gslrm.batched_gaussians import SH_C0, BatchedGaussians
 from mouse_facelift.gslrm.config import GSLRMConfig
-from mouse_facelift.gslrm.model import GSLRM, SH_C0, BatchedGaussians, to_patches
-from mouse_facelift.gslrm.rays import pixel_footprint, pixel_rays
+from mouse_facelift.gslrm.model import GSLRM, compiled
+from mouse_facelift.gslrm.patches import to_patches
+from mouse_facelift.gslrm.rays import invert_rigid, pixel_footprint, pixel_rays
+from tests.facelift_gslrm import FaceLift
 
 TINY = GSLRMConfig(image_size=16, width=128, layers=2)
 
@@ -185,9 +191,17 @@ def test_activation_checkpointing_changes_nothing() -> None:
 def test_autocast_reaches_the_transformer_alone() -> None:
     model, images, w2c, fxfycxcy = random_case(TINY)
     exact = table(model(images, w2c, fxfycxcy))
+    types: dict[str, torch.dtype] = {}
+
+    def note(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda _module, _inputs, output: types.update({name: output.dtype})
+
+    for name in ("patch_embedder", "transformer_layers.1.mlp", "gaussian_upsampler", "pixel_gaussian_decoder"):
+        model.get_submodule(name).register_forward_hook(note(name))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = table(model(images, w2c, fxfycxcy))
     assert half.dtype == torch.float32
+    assert list(types.values()) == [torch.bfloat16] * 2 + [torch.float32] * 2
     assert not torch.equal(half, exact)
     torch.testing.assert_close(half, exact, atol=0.05, rtol=0.05)
 
@@ -225,9 +239,9 @@ def test_opacities_start_from_alpha() -> None:
     model.get_parameter("pixel_gaussian_decoder.1.weight").zero_()
     alpha = torch.tensor([0.0, 0.5, 1.0, 1.0]).repeat(1, 2, 1, 16, 4)
     gaussians = model(torch.cat([images, alpha], dim=2), w2c, fxfycxcy)
-    odds = gaussians.opacity_logits[0, TINY.free_gaussians :].exp()
-    wanted = math.exp(2.0) * to_patches(alpha, 8).flatten(1, 3)[0].clamp_min(1e-4)
-    torch.testing.assert_close(odds, wanted)
+    opacities = gaussians.opacity_logits[0, TINY.free_gaussians :].sigmoid()
+    wanted = to_patches(alpha, 8).flatten(1, 3)[0].clamp_min(1e-4) / (1 + math.exp(-2.0))
+    torch.testing.assert_close(opacities, wanted)
     assert (gaussians.item(0).opacities[TINY.free_gaussians :][wanted[:, 0] < 0.01] < 1 / 255).all()
     with pytest.raises(InputError, match="RGBA"):
         model(images, w2c, fxfycxcy)
@@ -256,3 +270,126 @@ def test_images_that_are_not_whole_patches_are_refused() -> None:
     model = GSLRM(TINY)
     with pytest.raises(InputError, match="multiples of 8"):
         model(torch.rand(1, 2, 3, 20, 16), *rig(2, 16))
+
+
+def published_case(precision: Literal["exact", "compat"], layers: int) -> tuple[GSLRM, Tensor, Tensor, Tensor]:
+    """A model with attention that matters; without layers to speak of, its blocks add nothing."""
+    model, images, w2c, fxfycxcy = random_case(replace(TINY, image_size=32, precision=precision, layers=max(layers, 1)))
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            parameter.data.mul_(0 if layers == 0 and name.endswith(("attn.fc.weight", "mlp.2.weight")) else 3)
+    return model, images, w2c, fxfycxcy
+
+
+def emulated(case: tuple[GSLRM, Tensor, Tensor, Tensor], half: torch.dtype | None) -> Float[Tensor, "n 14"]:
+    model, images, w2c, fxfycxcy = case
+    return FaceLift(model.state_dict(), half).gaussians(images[0], invert_rigid(w2c)[0], fxfycxcy[0])
+
+
+@torch.no_grad()
+def test_an_independent_transcription_agrees() -> None:
+    case = published_case("exact", layers=3)
+    torch.testing.assert_close(table(case[0](*case[1:])), emulated(case, None), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_compat_rounds_where_the_published_code_does(half: torch.dtype) -> None:
+    case = published_case("compat", layers=0)
+    with torch.autocast("cpu", half):
+        found = table(case[0](*case[1:]))
+    wanted, exact = emulated(case, half), emulated(case, None)
+    assert found.dtype == torch.float32
+    # Where no sum is taken in another order, values are the same to the bit; positions end in fp32.
+    assert (found[:, 3:] == wanted[:, 3:]).float().mean() > 0.97
+    assert ((found - wanted)[:, :3].abs() < 1e-6).float().mean() > 0.97
+    assert (exact[:, 3:] == wanted[:, 3:]).float().mean() < 0.05
+    assert ((exact - wanted)[:, :3].abs() < 1e-6).float().mean() < 0.05
+    limit = {torch.float16: -1.2001953125, torch.bfloat16: -1.203125}[half]
+    assert found[:, 6:9].max() == limit
+
+
+@torch.no_grad()
+def test_compat_with_attention_and_outside_autocast() -> None:
+    case = published_case("compat", layers=3)
+    found, wanted, exact = table(case[0](*case[1:])), emulated(case, torch.float16), emulated(case, None)
+    with torch.autocast("cpu", torch.float16):
+        torch.testing.assert_close(table(case[0](*case[1:])), found, rtol=0, atol=0)
+    # Attention kernels round inside as they please, so only the mean can tell.
+    assert (found - wanted)[:, :3].abs().mean() < 0.5 * (exact - wanted)[:, :3].abs().mean()
+
+
+def test_compat_can_be_trained() -> None:
+    gradients = []
+    for precision in ("exact", "compat"):
+        model, images, w2c, fxfycxcy = published_case(precision, layers=2)
+        with torch.autocast("cpu", torch.bfloat16):
+            table(model(images, w2c, fxfycxcy)).square().mean().backward()
+        found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        gradients.append(torch.cat([gradient.flatten() for gradient in found]))
+    assert not torch.equal(*gradients)
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.99
+
+
+@torch.no_grad()
+def test_one_set_of_weights_serves_every_image_size() -> None:
+    case = published_case("exact", layers=2)
+    model, (w2c, fxfycxcy) = case[0], rig(4, 64)
+    images = torch.rand(1, 4, 3, 64, 64)
+    again = GSLRM(replace(model.config, image_size=64))
+    again.load_state_dict(model.state_dict())
+    wanted = emulated((model, images, w2c, fxfycxcy), None)
+    for each in (model, again):
+        torch.testing.assert_close(table(each(images, w2c, fxfycxcy)), wanted, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_the_reference_marker_tells_the_first_view_from_the_others() -> None:
+    model, images, w2c, fxfycxcy = random_case(replace(TINY, add_refsrc_marker=True))
+    plain = GSLRM(TINY)
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if k != "view_type_embeddings"})
+    model.view_type_embeddings.zero_()
+    torch.testing.assert_close(table(model(images, w2c, fxfycxcy)), table(plain(images, w2c, fxfycxcy)))
+    torch.nn.init.normal_(model.view_type_embeddings)
+    free = TINY.free_gaussians
+
+    def after(order: list[int]) -> Float[Tensor, "views m 14"]:
+        found = table(model(images[:, order], w2c[:, order], fxfycxcy[:, order]))[free:].unflatten(0, (4, -1))
+        return found[torch.tensor(order).argsort()]
+
+    straight = after([0, 1, 2, 3])
+    torch.testing.assert_close(after([0, 3, 1, 2]), straight, atol=1e-5, rtol=1e-5)
+    assert (after([1, 0, 2, 3]) - straight).abs().max() > 1e-3
+
+
+def test_depth_runs_from_the_tokens_to_the_heads() -> None:
+    model = GSLRM(TINY)
+    depths = {name: model.depth_of(name) for name in model.state_dict()}
+    assert {depths[name] for name in depths if name.startswith("transformer_layers.1.")} == {2}
+    assert sorted(name for name, depth in depths.items() if depth == 0) == [
+        "gaussian_position_embeddings",
+        "input_layer_norm.weight",
+        "patch_embedder.1.weight",
+    ]
+    heads = {name for name, depth in depths.items() if depth == TINY.layers + 1}
+    assert {name.split(".")[0] for name in heads} == {"gaussian_upsampler", "pixel_gaussian_decoder"}
+    assert len(heads) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs g++")
+def test_compiling_the_blocks_changes_nothing() -> None:
+    model, images, w2c, fxfycxcy = random_case(TINY)
+    names = list(model.state_dict())
+    wanted = table(model(images, w2c, fxfycxcy))
+    wanted.square().sum().backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad()
+    assert compiled(model) is model and list(model.state_dict()) == names
+    for views in (4, 2):
+        found = table(model(images[:, :views], w2c[:, :views], fxfycxcy[:, :views]))
+        if views == 4:
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+            found.square().sum().backward()
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, atol=1e-3, rtol=1e-4)

@@ -19,7 +19,7 @@ def test_presets_build(name: str) -> None:
 
 
 def test_facelift_512_differs_from_the_defaults_in_memory_use_alone() -> None:
-    assert preset("facelift-512") == GSLRMConfig(checkpoint_every=1)
+    assert preset("mouse-512") == preset("facelift-512") == GSLRMConfig(checkpoint_every=1)
 
 
 def test_the_demo_is_small() -> None:

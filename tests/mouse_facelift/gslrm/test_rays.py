@@ -88,3 +88,14 @@ def test_footprint_is_the_distance_between_neighbouring_rays() -> None:
     centre = rays.nearest_points[0, 0, :, 256, 256:258]
     found = pixel_footprint(rays, fxfycxcy)[0, 0, 0, 256, 256]
     torch.testing.assert_close(found, (centre[:, 1] - centre[:, 0]).norm(), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(("half", "worst"), [(torch.float16, 0.25), (torch.bfloat16, 1.85)])
+def test_half_precision_turns_rays_as_far_as_in_the_published_code(half: torch.dtype, worst: float) -> None:
+    w2c, fxfycxcy = rig()
+    exact, rounded = (pixel_rays(w2c, fxfycxcy, 512, 512, each).directions for each in (None, half))
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded.norm(dim=2), torch.ones(1, 6, 512, 512))
+    # Chord of the angle between the rays, in pixels at the focal length.
+    pixels = (rounded - exact).norm(dim=2) * fxfycxcy[0, 0, 0]
+    assert float(pixels.max()) == pytest.approx(worst, abs=0.006)

@@ -170,6 +170,49 @@ def test_same_seed_same_loss() -> None:
     assert torch.equal(one, other)
 
 
+def test_deferred_rendering_gives_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    model, batch = GSLRM(TINY), object_batch(2)
+    gradients = []
+    for deferred in (False, True):
+        model.zero_grad()
+        views = ViewConfig(3, 0, 4, "random", deferred=deferred)
+        loss, _ = training_loss(model, batch, LossConfig(ssim=0.5), views, seeded(5))
+        loss.backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    direct, deferred_ones = gradients
+    assert len(direct) == sum(p.numel() for p in model.parameters())
+    assert (direct - deferred_ones).norm() < 1e-5 * direct.norm()
+
+
+def test_the_warm_up_draws_nothing_moves_every_parameter_and_reports_the_same_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    model, batch = GSLRM(TINY), object_batch(2)
+    weights = LossConfig(ssim=0.5, opacity=0.1, pointsdist_steps=2)
+    _, after = training_loss(model, batch, weights, ViewConfig(3, 0, 2), seeded(), step=2)
+    monkeypatch.setattr("mouse_facelift.gslrm.step.render", None)
+    loss, warming = training_loss(model, batch, weights, ViewConfig(3, 0, 2), seeded(), step=1)
+    loss.backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+    assert float(loss.detach()) == pytest.approx(0.1 * float(warming["pointsdist_loss"]))
+    assert set(warming) == set(after)
+    measured = {name for name, value in warming.items() if torch.isfinite(value)}
+    assert measured == {"loss", "pointsdist_loss", "gaussians_usage"}
+    assert not torch.isfinite(after["pointsdist_loss"]) and torch.isfinite(after["opacity_loss"])
+
+
+def test_geometry_terms_and_images_add_up_in_one_loss() -> None:
+    torch.manual_seed(0)
+    model, batch = GSLRM(TINY), object_batch()
+    weights = LossConfig(l2=2.0, alpha=0.5, opacity=0.25, scale=4.0)
+    loss, scalars = training_loss(model, batch, weights, ViewConfig(3, 0, 2), seeded())
+    expected = 2 * scalars["l2"] + 0.5 * scalars["alpha_loss"] + 0.25 * scalars["opacity_loss"]
+    assert float(loss.detach()) == pytest.approx(float(expected + 4 * scalars["scale_loss"]), rel=1e-5)
+    assert torch.equal(scalars["loss"], loss.detach())
+
+
 @pytest.mark.slow
 def test_a_tiny_model_learns_one_sample() -> None:
     torch.manual_seed(0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mouse_facelift.samples.centres import CentreConfig, find_jumps, frame_centre, smooth_centres, triangulate
+from mouse_facelift.capture.boxed_mask import BoxedMask
+from mouse_facelift.samples.centres import CentreConfig, frame_centre, smooth_centres, triangulate
 
 POINT = np.array([47.0, 61.0, 25.0])
 
@@ -31,8 +32,7 @@ def test_one_bad_view_is_left_out(ring):
 def test_centre_of_a_ball_is_found_in_3d(ring, ball, distortion):
     cameras = ring(6, distortion=distortion)
     masks = [ball(c, POINT, 18.0) for c in cameras]
-    centroids = np.stack([np.argwhere(m).mean(axis=0)[::-1] + 0.5 for m in masks])
-    centre = frame_centre(masks, centroids, cameras, CentreConfig())
+    centre = frame_centre([BoxedMask.of(m) for m in masks], cameras, CentreConfig())
     assert centre is not None and np.linalg.norm(centre.point - POINT) < 1.0
     assert centre.disagreement < 0.1
 
@@ -41,8 +41,7 @@ def test_a_view_that_shows_something_else_is_noticed(ring, ball):
     cameras = ring(6)
     masks = [ball(c, POINT, 18.0) for c in cameras]
     masks[2] = ball(cameras[2], POINT + [0.0, 0.0, 60.0], 18.0)
-    centroids = np.stack([np.argwhere(m).mean(axis=0)[::-1] + 0.5 for m in masks])
-    centre = frame_centre(masks, centroids, cameras, CentreConfig())
+    centre = frame_centre([BoxedMask.of(m) for m in masks], cameras, CentreConfig())
     assert centre is not None and centre.disagreement > 1
     assert np.linalg.norm(centre.point - POINT) < 1.5
 
@@ -51,7 +50,7 @@ def test_a_single_view_gives_no_centre(ring, ball):
     cameras = ring(4)
     masks = [np.zeros((c.height, c.width), bool) for c in cameras]
     masks[0] = ball(cameras[0], POINT, 18.0)
-    assert frame_centre(masks, np.full((4, 2), 10.0), cameras, CentreConfig()) is None
+    assert frame_centre([BoxedMask.of(m) for m in masks], cameras, CentreConfig()) is None
 
 
 def test_smoothing_keeps_constants_and_lines_and_reduces_noise():
@@ -68,39 +67,17 @@ def test_an_empty_view_has_no_say(ring, ball, distortion):
     cameras = ring(6, distortion=distortion)
     masks = [ball(c, POINT, 18.0) for c in cameras]
     masks[4] = np.zeros_like(masks[4])
-    centroids = np.stack([np.argwhere(m).mean(axis=0)[::-1] + 0.5 if m.any() else [np.nan] * 2 for m in masks])
-    centre = frame_centre(masks, centroids, cameras, CentreConfig())
+    centre = frame_centre([BoxedMask.of(m) for m in masks], cameras, CentreConfig())
     assert centre is not None and np.linalg.norm(centre.point - POINT) < 1.0 and centre.disagreement < 0.1
     masks[2] = ball(cameras[2], POINT + [0.0, 0.0, 60.0], 18.0)
-    centroids[2] = np.argwhere(masks[2]).mean(axis=0)[::-1] + 0.5
-    centre = frame_centre(masks, centroids, cameras, CentreConfig())
+    centre = frame_centre([BoxedMask.of(m) for m in masks], cameras, CentreConfig())
     assert centre is not None and np.linalg.norm(centre.point - POINT) < 1.5 and centre.disagreement > 1
 
 
 def test_a_given_centre_is_kept_and_its_misses_told(ring, ball):
     cameras = ring(5)
     masks = [ball(c, POINT, 18.0) for c in cameras]
-    centroids = np.stack([np.argwhere(m).mean(axis=0)[::-1] + 0.5 for m in masks])
     for offset, low, high in ((0.0, 0.0, 0.1), (36.0, 1.5, 2.2)):
         given = POINT + [0.0, 0.0, offset]
-        centre = frame_centre(masks, centroids, cameras, CentreConfig(), given)
+        centre = frame_centre([BoxedMask.of(m) for m in masks], cameras, CentreConfig(), given)
         assert centre is not None and np.array_equal(centre.point, given) and low <= centre.disagreement < high
-
-
-def test_jumps_are_found_and_stray_centres_and_walking_are_not():
-    rng = np.random.default_rng(2)
-    frames = np.arange(0, 200, 2)
-    walk = np.cumsum(rng.normal(0, 0.4, (100, 3)), axis=0)
-    walk[40:60] += np.linspace(0, 60, 20)[:, None] * [1.0, 0, 0]
-    walk[60:] += [60.0, 0, 0]
-    assert find_jumps(frames, walk, 100) == []
-    walk[30] += 80
-    assert find_jumps(frames, walk, 100) == []
-    walk[75:] += [0, 45.0, 0]
-    ((frame, length),) = find_jumps(frames, walk, 100)
-    assert frame == frames[75] and abs(length - 45) < 4
-    assert find_jumps(frames, walk, 100, CentreConfig(jump_mm=60)) == []
-    # The same step after a long pause of the selection is no jump.
-    later = frames + 400 * (frames >= frames[75])
-    assert find_jumps(later, walk, 100) == []
-    assert find_jumps(frames[:2], walk[[0, 99]], 100) == []

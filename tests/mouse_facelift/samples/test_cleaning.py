@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mouse_facelift.capture.boxed_mask import BoxedMask
 from mouse_facelift.capture.capture import open_capture
 from mouse_facelift.capture.masks import MaskConfig, estimate_background, mask_from_background
 from mouse_facelift.capture.video import read_frames
@@ -113,8 +114,9 @@ def test_the_survey_keeps_cleaned_masks(ring, ball):
     cameras = ring(5)
     body = [ball(c, POINT, RADIUS) for c in cameras]
     mirrored = [m | ball(c, POINT * [1, 1, -1], RADIUS) for c, m in zip(cameras, body, strict=True)]
-    plain = _survey_frame(0, mirrored, cameras, CentreConfig())
-    tidy = _survey_frame(0, mirrored, cameras, CentreConfig(), cleaning=CleaningConfig())
+    boxed = [BoxedMask.of(mask) for mask in mirrored]
+    plain = _survey_frame(0, boxed, cameras, CentreConfig())
+    tidy = _survey_frame(0, boxed, cameras, CentreConfig(), cleaning=CleaningConfig())
     assert plain.centre is not None and tidy.centre is not None
     assert abs(plain.centre[2]) < 2 and abs(tidy.centre[2] - RADIUS) < 2
     for packed, mask in zip(tidy.masks, body, strict=True):
@@ -145,8 +147,9 @@ def test_reflections_under_a_real_mouse_go(shared_data: Path) -> None:
         background = estimate_background(view.video, config)
         _, image = next(read_frames(view.video, [600]))
         masks.append(mask_from_background(image, background, config))
-    before = _survey_frame(600, masks, cameras, CentreConfig())
-    after = _survey_frame(600, masks, cameras, CentreConfig(), cleaning=CleaningConfig())
+    boxed = [BoxedMask.of(mask) for mask in masks]
+    before = _survey_frame(600, boxed, cameras, CentreConfig())
+    after = _survey_frame(600, boxed, cameras, CentreConfig(), cleaning=CleaningConfig())
     assert before.centre is not None and after.centre is not None
     # View U looks down on a mirror image as large as a quarter of the animal.
     lost = [1 - np.count_nonzero(unpack_mask(p, *m.shape)) / m.sum() for p, m in zip(after.masks, masks, strict=True)]

@@ -18,7 +18,7 @@ from mouse_facelift.capture.capture import open_capture
 from mouse_facelift.capture.masks import MaskConfig
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.centres import CentreConfig
-from mouse_facelift.samples.dataset import finish_dataset, open_dataset
+from mouse_facelift.samples.dataset import _count_reasons, finish_dataset, open_dataset
 from mouse_facelift.samples.gate import GateConfig
 from mouse_facelift.samples.schema import AGREEMENT_COLUMNS, Agreement, Sample, table_from_samples
 from mouse_facelift.samples.shards import REJECTED_SCHEMA, ViewFormat, make_unit
@@ -125,6 +125,51 @@ def test_what_is_no_complete_dataset_is_refused(write, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
     with pytest.raises(InputError, match="schema version 99"):
         open_dataset(str(tmp_path / "out"))
+
+
+def test_a_damaged_manifest_or_shard_is_named(write, tmp_path):
+    write([sample(f) for f in range(4)])
+    folder = tmp_path / "out"
+    manifest, shard = (folder / "dataset.json").read_text(), (folder / "split=train/a").read_bytes()
+    for text, message in (("{", "is not JSON"), ('{"schema_version": 1}', "has no fingerprint, .*; restore")):
+        (folder / "dataset.json").write_text(text)
+        with pytest.raises(InputError, match=f"dataset.json: {message}"):
+            open_dataset(str(folder))
+    (folder / "dataset.json").write_text(manifest)
+    dataset, table = open_dataset(str(folder)), pq.read_table(folder / "split=train/a")
+    for spoilt, message in (
+        (table.slice(0, 1), "holds 1 rows, dataset.json says 2 samples; restore"),
+        (table.drop_columns(["w2c"]), "has no column w2c"),
+    ):
+        pq.write_table(spoilt, folder / "split=train/a")
+        with pytest.raises(InputError, match=f"split=train/a: {message}"):
+            list(dataset.samples("train"))
+    # A writer without checksums: the picture's own tell.
+    pq.write_table(table, folder / "split=train/a", compression="none", use_dictionary=False)
+    data = (folder / "split=train/a").read_bytes()
+    (folder / "split=train/a").write_bytes(data.replace(b"IDAT\x78", b"IDAT\x79"))
+    with pytest.raises(InputError, match="split=train/a, row 0: an image of the dataset is damaged; restore"):
+        list(dataset.samples("train"))
+    (folder / "split=train/a").write_bytes(shard)
+    assert len(list(dataset.samples("train"))) == 3
+
+
+def test_reasons_are_counted_by_kind(write):
+    table = pa.Table.from_pylist(
+        [
+            {"reason": "silhouettes disagree (hull IoU 0.4); cut", "unreadable": False},
+            {"reason": "silhouettes disagree (hull IoU 0.3)", "unreadable": False},
+            *({"reason": f"/a/0.mp4: frame {n} cannot be decoded (a; b); copy it", "unreadable": True} for n in (3, 9)),
+            *({"reason": f"/a/masks/1/00{n}.png: is no image; write it", "unreadable": True} for n in (10, 11)),
+        ],
+        schema=REJECTED_SCHEMA,
+    )
+    assert _count_reasons(table) == {
+        "silhouettes disagree": 2,
+        "cut": 1,
+        "/a/0.mp4: frame N cannot be decoded; copy it": 2,
+        "/a/masks/1/N.png: is no image; write it": 2,
+    }
 
 
 def test_rejected_frames_keep_every_number(tmp_path):

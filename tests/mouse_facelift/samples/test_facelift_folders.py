@@ -15,7 +15,8 @@ from PIL import Image
 from mouse_facelift.cameras.facelift import FILE_NAME
 from mouse_facelift.cameras.poses import FACELIFT_SLOTS, facelift_rig, turntable
 from mouse_facelift.errors import InputError
-from mouse_facelift.samples.facelift_folders import find_samples, read_origin, read_sample, write_list, write_sample
+from mouse_facelift.samples.facelift_folders import read_origin, read_sample, write_sample
+from mouse_facelift.samples.facelift_lists import find_samples, write_list
 from mouse_facelift.samples.schema import Agreement, Sample, row_from_sample, sample_from_row
 from mouse_facelift.storage import Store
 from tests.facelift_loader import load_list
@@ -151,8 +152,12 @@ def test_six_images_without_cameras_get_facelifts_rig_and_say_so(tmp_path: Path)
         ),
         (lambda c: c["frames"][2].pop("file_path"), r"would leave its folder"),
         (lambda c: c["frames"][2].pop("fx"), r"frame 2 is not a camera"),
+        (lambda c: c["frames"][2].update(w=float("inf")), r"frame 2 is not a camera"),
+        (lambda c: c["frames"][2].update(w=1e300), r"w and h must be from 1 to 65535 pixels"),
+        (lambda c: c["frames"][2]["w2c"][3].__setitem__(3, 2.0), r"the last row of w2c is \[0.0, 0.0, 0.0, 2.0\]"),
+        (lambda c: c["mouse_facelift"].update(sample_id="../x"), r"'../x' would leave its folder"),
         (lambda c: c["frames"][2].update(w=512), r"cam_002.png: is 48x48, its camera says 512x48"),
-        (lambda c: c["frames"][2].update(file_path=FILE_NAME), r"is not an image"),
+        (lambda c: c["frames"][2].update(file_path=FILE_NAME), r"is not a whole image"),
         (lambda c: c["mouse_facelift"].update(camera=["a"]), r"names 1 cameras for 4 frames"),
         (lambda c: c["mouse_facelift"].update(scale=-1.0), r"a scale above 0"),
         (lambda c: c["mouse_facelift"].update(frame=2**31), r"out of range"),
@@ -174,7 +179,11 @@ def test_odd_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cam_003.png: is 48x40, FaceLift's images are square"):
         read_sample(folder)
     path.write_bytes(b"")
-    with pytest.raises(InputError, match=r"cam_003.png: is not an image"):
+    with pytest.raises(InputError, match=r"cam_003.png: is not a whole image"):
+        read_sample(folder)
+    whole = (folder / "images/cam_000.png").read_bytes()
+    path.write_bytes(whole[:60] + bytes([whole[60] ^ 1]) + whole[61:])
+    with pytest.raises(InputError, match=r"cam_003.png: is not a whole image"):
         read_sample(folder)
     Image.new("RGBA", (24, 24)).save(path)
     edit(folder, lambda c: c["frames"][3].update(w=24, h=24))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mouse_facelift.errors import InputError
-from mouse_facelift.samples.facelift_folders import find_samples, write_sample
+from mouse_facelift.samples.facelift_folders import write_sample
 from mouse_facelift.samples.facelift_import import import_samples, plan_import
+from mouse_facelift.samples.facelift_lists import find_samples
 from mouse_facelift.samples.gate import GateConfig
 from mouse_facelift.samples.schema import Sample, sample_from_row
 from mouse_facelift.samples.splits import SplitConfig

@@ -7,44 +7,49 @@ from dataclasses import replace
 import numpy as np
 
 from mouse_facelift.cameras.poses import turntable
-from mouse_facelift.samples.hull import hull_agreement, hull_points, silhouette_images
+from mouse_facelift.capture.boxed_mask import BoxedMask
+from mouse_facelift.samples.hull import hull_agreement, hull_points
 
 CENTRE = np.array([50.0, 60.0, 20.0])
 
 
-def silhouettes(cameras, ball, known=None):
-    masks = np.stack([ball(c, np.array([0.1, 0.0, 0.05]), 0.5) for c in cameras])
-    return silhouette_images(masks, np.ones_like(masks) if known is None else known)
+def silhouettes(cameras, ball):
+    return np.stack([ball(c, np.array([0.1, 0.0, 0.05]), 0.5) for c in cameras])
+
+
+def agreement(masks, cameras, known=None):
+    boxed = [BoxedMask.of(mask) for mask in masks]
+    return hull_agreement(masks, np.ones_like(masks) if known is None else known, boxed, cameras, 0.8)
 
 
 def test_consistent_silhouettes_support_each_other(ball):
     cameras = turntable(6, 128, elevation_degrees=15)
-    assert hull_agreement(silhouettes(cameras, ball), cameras, 0.8).min() > 0.97
+    assert agreement(silhouettes(cameras, ball), cameras).min() > 0.97
 
 
 def test_a_moved_camera_is_noticed(ball):
     cameras = turntable(6, 128, elevation_degrees=15)
-    images = silhouettes(cameras, ball)
+    masks = silhouettes(cameras, ball)
     cameras[2] = replace(cameras[2], K=cameras[2].K + np.array([[0, 0, 12.0], [0, 0, 0], [0, 0, 0]]))
-    assert hull_agreement(images, cameras, 0.8).mean() < 0.93
+    assert agreement(masks, cameras).mean() < 0.93
 
 
 def test_unknown_pixels_do_not_contradict(ball):
     cameras = turntable(6, 128, elevation_degrees=15)
-    masks = np.stack([ball(c, np.array([0.1, 0.0, 0.05]), 0.5) for c in cameras])
+    masks = silhouettes(cameras, ball)
     cut = masks.copy()
     cut[0, :, :64] = False
     known = np.ones_like(masks)
-    assert hull_agreement(silhouette_images(cut, known), cameras, 0.8).min() < 0.7
+    assert agreement(cut, cameras, known).min() < 0.7
     known[0, :, :64] = False
-    assert hull_agreement(silhouette_images(cut, known), cameras, 0.8).min() > 0.97
+    assert agreement(cut, cameras, known).min() > 0.97
 
 
 def test_an_empty_silhouette_scores_zero(ball):
     cameras = turntable(4, 64)
-    images = silhouettes(cameras, ball)
-    images[3] = 0
-    assert hull_agreement(images, cameras, 0.8)[3] == 0
+    masks = silhouettes(cameras, ball)
+    masks[3] = False
+    assert agreement(masks, cameras)[3] == 0
 
 
 def test_hull_points_fill_the_ball(ring, ball, distortion):

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mouse_facelift.capture.boxed_mask import BoxedMask
 from mouse_facelift.capture.capture import open_capture
 from mouse_facelift.capture.masks import mask_from_video
 from mouse_facelift.capture.video import read_frames
@@ -31,7 +32,7 @@ def fur(seed: int, gain: float = 1.0, bias: float = 0.0) -> np.ndarray:
 
 def measured(images: list[np.ndarray]):
     stack = np.stack(images)
-    return measure_photometry(stack, stack[..., 3] > 127)
+    return measure_photometry(stack, [BoxedMask.of(image[..., 3] > 127) for image in images])
 
 
 def test_gain_and_bias_of_one_view_come_back():

@@ -106,5 +106,8 @@ def test_images_are_lossless_png_in_rgb_order():
 
 
 def test_a_damaged_image_is_named():
-    with pytest.raises(InputError, match="damaged shard"):
+    with pytest.raises(InputError, match="an image of the dataset is damaged"):
         decode_image(b"not an image")
+    data = encode_image(np.full((8, 8, 4), 90, np.uint8))
+    with pytest.raises(InputError, match="an image of the dataset is damaged"):
+        decode_image(data[:50] + bytes([data[50] ^ 1]) + data[51:])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mouse_facelift.capture.boxed_mask import BoxedMask
 from mouse_facelift.capture.capture import Capture, View
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.centres import CentreConfig
@@ -24,7 +25,7 @@ def recording(cameras, frames: int = 12) -> Capture:
 
 def survey(cameras, ball, frame: int) -> FrameSurvey:
     centre = np.array([50.0 + frame, 60.0, 20.0])
-    return _survey_frame(frame, [ball(c, centre, 18.0) for c in cameras], cameras, CentreConfig())
+    return _survey_frame(frame, [BoxedMask.of(ball(c, centre, 18.0)) for c in cameras], cameras, CentreConfig())
 
 
 def test_fit_clips_nothing_and_wastes_nothing(ring, ball, distortion):

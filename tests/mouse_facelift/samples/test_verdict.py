@@ -14,6 +14,7 @@ from mouse_facelift.samples.verdict import (
     VERDICT_COLUMNS,
     VerdictConfig,
     ViewSummary,
+    animal_radius_mm,
     describe_verdict,
     judge,
     judge_rows,
@@ -35,6 +36,19 @@ def rows(count: int, capture: str = "a", cameras: int = 3, **columns: object) ->
     row |= {"capture": capture, "camera": [str(i) for i in range(cameras)], "hull_iou": 0.98, "epipolar_px": 1.0}
     schema = pa.schema([SAMPLE_SCHEMA.field(name) for name in VERDICT_COLUMNS])
     return pa.Table.from_pylist([row | columns] * count, schema=schema)
+
+
+def test_a_calibration_in_metres_is_noticed():
+    poses = np.stack([np.eye(4)] * 3)
+    poses[:, 2, 3] = 2.7
+    # A disc of 25 mm, 300 mm away, seen with a field of view of 50 degrees over 512 px.
+    seen = {"fxfycxcy": [[549.0, 549.0, 256.0, 256.0]] * 3, "w2c": poses.reshape(3, 16).tolist(), "scale": 2.7 / 300}
+    seen["mask_fraction"] = [np.pi * (25 / 300 * 549 / 512) ** 2] * 3
+    assert animal_radius_mm(rows(5, **seen)) == pytest.approx(25, rel=1e-4)
+    for unit, said in ((1, 0), (0.1, 1), (0.001, 1), (1000, 1)):
+        verdict, _ = judge_rows(rows(5, **{**seen, "scale": 2.7 / 300 / unit}), 0, VerdictConfig(), metric=True)
+        assert len(verdict.findings) == said and (not said or "in millimetres?" in verdict.findings[0][1])
+        assert not judge_rows(rows(5, **{**seen, "scale": 1 / unit}), 0, VerdictConfig())[0].findings
 
 
 def test_a_good_dataset_passes_without_a_word():

@@ -1,0 +1,229 @@
+"""The pipeline: every component that takes part in sampling, and the folder they are kept in.
+
+The folder is FaceLift's `pipeckpts`, a diffusers pipeline directory, read component by component into stock classes:
+configurations and safetensors only, nothing named in a file is imported, every weight must fit. It is written in the
+same layout, with the tokens of the slots beside (`prompt_embeddings.safetensors`). A model over pixels has no VAE, one
+without an image encoder no CLIP: those components are then null in `model_index.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from mouse_facelift.cameras.poses import FACELIFT_SLOTS
+from mouse_facelift.errors import InputError
+from mouse_facelift.mvdiffusion import components
+from mouse_facelift.mvdiffusion.prompts import SlotTokens, encode_slots, read_tokens, write_tokens
+from mouse_facelift.mvdiffusion.unet import MultiViewUNet, check_tokens
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+    from diffusers.schedulers.scheduling_utils import SchedulerMixin
+    from transformers import CLIPImageProcessorPil, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+INDEX_FILE = "model_index.json"
+TOKENS_FILE = "prompt_embeddings.safetensors"
+
+
+@dataclass(frozen=True)
+class ImageEmbedder:
+    """The CLIP branch: what makes the image vector. All four components come together or not at all."""
+
+    feature_extractor: CLIPImageProcessorPil
+    image_encoder: CLIPVisionModelWithProjection
+    image_normalizer: StableUnCLIPImageNormalizer
+    image_noising_scheduler: DDPMScheduler
+
+
+@dataclass(frozen=True)
+class Prompter:
+    """The text branch, needed only to make tokens for new slots."""
+
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+
+
+@dataclass(frozen=True)
+class MVDiffusion:
+    """The components of multi-view diffusion. Only `model` is ever trained.
+
+    Attributes:
+        model: UNet and tokens.
+        scheduler: the noise schedule that the weights were trained with, and the default sampler.
+        vae: None for a model over pixels.
+        embedder: None for a model without image vector.
+        prompter: None where no text encoder is at hand.
+    """
+
+    model: MultiViewUNet
+    scheduler: SchedulerMixin
+    vae: AutoencoderKL | None = None
+    embedder: ImageEmbedder | None = None
+    prompter: Prompter | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser is."""
+        return self.model.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The denoiser's type."""
+        return self.model.unet.dtype
+
+    @property
+    def vae_scale(self) -> float | None:
+        """The latents' scaling factor; None without a VAE."""
+        return None if self.vae is None else cast(Any, self.vae.config).scaling_factor
+
+    @property
+    def cell(self) -> int:
+        """Pixels per side of a cell of the denoised grid."""
+        return 1 if self.vae is None else 2 ** (len(cast(Any, self.vae.config).block_out_channels) - 1)
+
+    def to(self, device: str | torch.device, dtype: torch.dtype) -> MVDiffusion:
+        """Move every component (in place, as modules move); returns self."""
+        self.model.to(device, dtype)
+        if self.vae is not None:
+            cast(Any, self.vae).to(device, dtype)
+        if self.embedder is not None:
+            cast(Any, self.embedder.image_encoder).to(device, dtype)
+            cast(Any, self.embedder.image_normalizer).to(device, dtype)
+        if self.prompter is not None:
+            cast(Any, self.prompter.text_encoder).to(device, dtype)
+        return self
+
+
+def load_pipeline(
+    folder: Path,
+    prompt_embeddings: Path | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> MVDiffusion:
+    """Read a pipeline folder: FaceLift's published one, or one of `save_pipeline`.
+
+    Args:
+        folder: holds `model_index.json`.
+        prompt_embeddings: tokens of the slots; by default the folder's own, else made by its text encoder for
+            FaceLift's six slots.
+        device: where to.
+        dtype: type of all components (FaceLift samples in float16).
+
+    Raises:
+        InputError: a component is missing, damaged or of another shape, or the tokens do not fit.
+    """
+    index = _read_index(folder)
+    present = {name: _component(folder, name, index) for name in components.READERS if _named(index, name)}
+    for name in ("unet", "scheduler"):
+        if name not in present:
+            raise InputError(f"{folder}: component '{name}' is missing from {INDEX_FILE}; the pipeline needs it")
+    prompter = _group(Prompter, present, folder)
+    unet = components.read_unet(folder / "unet")
+    tokens, source = _tokens(folder, prompt_embeddings, prompter)
+    check_tokens(unet, tokens.tokens, tokens.slots, source)
+    pipeline = MVDiffusion(
+        MultiViewUNet(unet, tokens.tokens, tokens.slots, learned=tokens.learned),
+        present["scheduler"],
+        present.get("vae"),
+        _group(ImageEmbedder, present, folder),
+        prompter,
+    )
+    _check_parts(pipeline, folder)
+    for part in (pipeline.model, pipeline.vae, pipeline.embedder and pipeline.embedder.image_encoder):
+        if part is not None:
+            cast(Any, part).eval()
+    return pipeline.to(device, dtype)
+
+
+def save_pipeline(pipeline: MVDiffusion, folder: Path) -> None:
+    """Write every component, as it is, in FaceLift's layout (the caller chooses a new folder and moves it into place).
+
+    FaceLift's own code reads the result too, except for a model that takes rays or has no VAE or image encoder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, Any] = {"scheduler": pipeline.scheduler, "vae": pipeline.vae}
+    for group, kind in ((pipeline.embedder, ImageEmbedder), (pipeline.prompter, Prompter)):
+        parts |= {field.name: None if group is None else getattr(group, field.name) for field in fields(kind)}
+    index: dict[str, Any] = dict(components.INDEX_HEAD)
+    for name in sorted([*parts, "unet"]):
+        absent = name != "unet" and parts[name] is None
+        index[name] = [None, None] if absent else list(components.published_class(name, parts.get(name)))
+        if not absent and name != "unet":
+            parts[name].save_pretrained(folder / name)
+    components.write_unet(pipeline.model.unet, folder / "unet")
+    model = pipeline.model
+    write_tokens(folder / TOKENS_FILE, SlotTokens(model.tokens, model.slots, model.learned))
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    file = folder / INDEX_FILE
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); give a diffusers pipeline folder") from error
+    except ValueError as error:
+        raise InputError(f"{file}: is not JSON ({error}); the pipeline folder is damaged") from error
+    if not isinstance(index, dict):
+        raise InputError(f"{file}: is not a diffusers pipeline's index; give a pipeline folder such as pipeckpts")
+    return index
+
+
+def _named(index: dict[str, Any], name: str) -> bool:
+    """Whether the index says that the folder has this component; `[null, null]` says it has not."""
+    entry = index.get(name)
+    return isinstance(entry, list) and any(part is not None for part in entry)
+
+
+def _component(folder: Path, name: str, index: dict[str, Any]) -> Any:
+    if not (folder / name).is_dir():
+        raise InputError(f"{folder}: component '{name}' is named in {INDEX_FILE} but its folder is missing; copy it")
+    # The UNet alone is read later, when the tokens are known to be there: it is the large one.
+    return None if name == "unet" else components.READERS[name](folder / name)
+
+
+def _group(kind: type[Any], present: dict[str, Any], folder: Path) -> Any:
+    """Components that work only together; None when there are none of them."""
+    names = [field.name for field in fields(kind)]
+    there = [name for name in names if name in present]
+    if there and len(there) < len(names):
+        missing = next(name for name in names if name not in present)
+        raise InputError(f"{folder}: component '{missing}' is missing; '{there[0]}' is of no use without it")
+    return kind(*(present[name] for name in names)) if there else None
+
+
+def _tokens(folder: Path, given: Path | None, prompter: Prompter | None) -> tuple[SlotTokens, str]:
+    own = folder / TOKENS_FILE
+    if given is not None or own.is_file():
+        file = own if given is None else given
+        return read_tokens(file), str(file)
+    if prompter is None:
+        raise InputError(f"{folder}: has neither {TOKENS_FILE} nor a text encoder; give the prompt embeddings' file")
+    return encode_slots(prompter.text_encoder, prompter.tokenizer, FACELIFT_SLOTS), f"{folder / 'text_encoder'}"
+
+
+def _check_parts(pipeline: MVDiffusion, folder: Path) -> None:
+    """Refuse components that belong to different models."""
+    unet = pipeline.model.unet
+    latent = unet.conv_out.out_channels
+    made = 3 if pipeline.vae is None else cast(Any, pipeline.vae.config).latent_channels
+    if latent != made:
+        raise InputError(
+            f"{folder}: the UNet denoises {latent} channels, but "
+            f"{'pixels have' if pipeline.vae is None else 'the VAE makes'} {made}; use the VAE it was trained with"
+        )
+    takes = cast(Any, unet.config).projection_class_embeddings_input_dim or 0
+    width = 0 if pipeline.embedder is None else 2 * pipeline.embedder.image_encoder.config.projection_dim
+    if takes != width:
+        raise InputError(
+            f"{folder}: the UNet takes image vectors of width {takes}, the image encoder makes {width}; "
+            "use the image encoder it was trained with"
+        )

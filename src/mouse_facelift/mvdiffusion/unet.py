@@ -1,0 +1,270 @@
+"""The denoiser: diffusers' stock UNet with multi-view attention, and more input channels than it was born with.
+
+Input channels are, in this order, the noisy latents, the condition latents (the reference image, the same for every
+view) and, with camera conditioning, six channels of rays. FaceLift's network is `UNetConfig()`; its state dict has the
+names and shapes of Stable Diffusion 2.1-unCLIP except for `conv_in.weight`. Added channels start at zero, so that what
+the weights computed before, they compute after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mouse_facelift.cameras.poses import FACELIFT_SLOTS
+from mouse_facelift.errors import InputError
+from mouse_facelift.mvdiffusion.attention import install
+
+RAY_CHANNELS = 6
+"""Direction, and the ray's point nearest to the world origin: three numbers each."""
+
+CameraConditioning = Literal["none", "rays"]
+
+REFERENCE_AND_TARGET = ("reference", "target")
+"""The slots of a model that tells views apart by their rays: any number of targets share one name."""
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The denoiser's sizes; the defaults are FaceLift's.
+
+    Raises:
+        InputError: when two fields contradict each other.
+    """
+
+    sample_size: int = 64
+    """Side of the square grid that is denoised: latent cells, or pixels without a VAE."""
+    latent_channels: int = 4
+    """Channels that are denoised: 4 for Stable Diffusion's VAE, 3 over pixels."""
+    block_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    """Width of each level; each is half as fine as the one before."""
+    attention_levels: tuple[bool, ...] = (True, True, True, False)
+    """Which levels attend. The middle, at the last level's size, always does."""
+    layers_per_block: int = 2
+    """Residual blocks per level."""
+    head_width: int = 64
+    """Width of one attention head."""
+    norm_groups: int = 32
+    """Groups of the group norms."""
+    token_width: int = 1024
+    """Width of the tokens (prompt embeddings) that cross-attention sees."""
+    class_width: int = 2048
+    """Width of the image vector added to the time embedding; 0 for a model without an image encoder."""
+    camera_conditioning: CameraConditioning = "none"
+    """Whether the targets' rays enter as further input channels."""
+
+    def __post_init__(self) -> None:
+        if len(self.block_channels) != len(self.attention_levels):
+            raise InputError(
+                f"UNet: {len(self.block_channels)} block_channels and {len(self.attention_levels)} attention_levels; "
+                "give one of each per level"
+            )
+        for width in self.block_channels:
+            if width % self.norm_groups or width % self.head_width:
+                raise InputError(
+                    f"UNet: block_channels {width} is not a multiple of norm_groups {self.norm_groups} and head_width "
+                    f"{self.head_width}; change one of them"
+                )
+        if self.sample_size % 2 ** (len(self.block_channels) - 1):
+            raise InputError(
+                f"UNet: sample_size {self.sample_size} cannot be halved {len(self.block_channels) - 1} times; "
+                "change it or use fewer levels"
+            )
+
+
+def build_unet(config: UNetConfig) -> UNet2DConditionModel:
+    """A new UNet on the default device, attention installed; torch's global seed decides its weights."""
+    down = ["CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in config.attention_levels]
+    up = ["CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(config.attention_levels)]
+    rays = RAY_CHANNELS if config.camera_conditioning == "rays" else 0
+    unet = UNet2DConditionModel(
+        sample_size=config.sample_size,
+        in_channels=2 * config.latent_channels + rays,
+        out_channels=config.latent_channels,
+        down_block_types=cast(Any, tuple(down)),
+        up_block_types=cast(Any, tuple(up)),
+        block_out_channels=cast(Any, config.block_channels),
+        layers_per_block=config.layers_per_block,
+        # diffusers' historical name: this is the number of heads.
+        attention_head_dim=cast(Any, tuple(width // config.head_width for width in config.block_channels)),
+        norm_num_groups=config.norm_groups,
+        cross_attention_dim=config.token_width,
+        use_linear_projection=True,
+        class_embed_type="projection" if config.class_width else None,
+        projection_class_embeddings_input_dim=config.class_width or None,
+    )
+    if rays:
+        with torch.no_grad():
+            unet.conv_in.weight[:, -rays:] = 0
+    install(unet)
+    return unet
+
+
+def widened(unet: UNet2DConditionModel, in_channels: int) -> UNet2DConditionModel:
+    """A copy with more input channels; the new ones, last, weigh nothing, so the output stays what it was.
+
+    Raises:
+        ValueError: fewer channels than there are.
+    """
+    extra = in_channels - unet.conv_in.in_channels
+    if extra < 0:
+        raise ValueError(f"a UNet of {unet.conv_in.in_channels} input channels cannot be given {in_channels}")
+    with torch.device("meta"):
+        config: Any = dict(unet.config) | {"in_channels": in_channels}
+        wider = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(config))
+    weights = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    weights["conv_in.weight"] = nn.functional.pad(weights["conv_in.weight"], (0, 0, 0, 0, 0, extra))
+    wider.load_state_dict(weights, assign=True)
+    install(wider)
+    return wider.train(unet.training)
+
+
+def from_base(base: UNet2DConditionModel) -> UNet2DConditionModel:
+    """FaceLift's network from a single-image one (Stable Diffusion 2.1-unCLIP): zero weight on condition latents."""
+    return widened(base, 2 * base.conv_out.out_channels)
+
+
+def with_ray_channels(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """The same network, taking ray maps it does not yet look at.
+
+    Raises:
+        InputError: it takes ray maps already.
+    """
+    if camera_conditioning(unet) == "rays":
+        raise InputError("the model takes ray maps already; leave camera conditioning as it is")
+    return widened(unet, unet.conv_in.in_channels + RAY_CHANNELS)
+
+
+def camera_conditioning(unet: UNet2DConditionModel) -> CameraConditioning:
+    """What a multi-view UNet's input channels say about its cameras.
+
+    Raises:
+        InputError: the channels are those of neither kind.
+    """
+    extra = unet.conv_in.in_channels - 2 * unet.conv_out.out_channels
+    if extra not in (0, RAY_CHANNELS):
+        latent = unet.conv_out.out_channels
+        raise InputError(
+            f"UNet: {unet.conv_in.in_channels} input channels; a multi-view model has {2 * latent}, or "
+            f"{2 * latent + RAY_CHANNELS} with rays (a single-image model is given them by from_base)"
+        )
+    return "rays" if extra else "none"
+
+
+class MultiViewUNet(nn.Module):
+    """The denoiser over `[object, view]`, with the tokens that tell it which view is which.
+
+    Attributes:
+        unet: the stock UNet.
+        tokens: [slots, n, width], one set of tokens per slot: prompt embeddings (a buffer, never trained) or learned.
+        slots: names of the slots; slot 0 is the reference.
+        cameras: "rays" where ray maps are expected.
+    """
+
+    tokens: Float[Tensor, "s n d"]
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        tokens: Float[Tensor, "s n d"],
+        slots: tuple[str, ...] = FACELIFT_SLOTS,
+        *,
+        learned: bool = False,
+    ) -> None:
+        """Put a UNet and its tokens together.
+
+        Raises:
+            InputError: tokens of another width than the UNet's cross-attention, or not one set per slot.
+        """
+        super().__init__()
+        check_tokens(unet, tokens, slots, "prompt embeddings")
+        self.unet = unet
+        self.slots = slots
+        self.learned = learned
+        self.cameras = camera_conditioning(unet)
+        if learned:
+            self.tokens = nn.Parameter(tokens)
+        else:
+            self.register_buffer("tokens", tokens)
+
+    def slot_indices(self, num_views: int) -> Int[Tensor, " v"]:
+        """Which slot each view is: in order, or one reference and any number of targets.
+
+        Raises:
+            InputError: the model has no slots for so many views.
+        """
+        if self.slots == REFERENCE_AND_TARGET:
+            return torch.arange(num_views).clamp_max(1)
+        if num_views != len(self.slots):
+            raise InputError(
+                f"{num_views} views, but the model has the {len(self.slots)} slots {', '.join(self.slots)}; give one "
+                "camera per slot, or use a model with camera conditioning and the slots reference, target"
+            )
+        return torch.arange(num_views)
+
+    def forward(
+        self,
+        noisy: Float[Tensor, "b v c h w"],
+        condition: Float[Tensor, "b c h w"],
+        timesteps: Int[Tensor, "b v"],
+        image_vectors: Float[Tensor, "b v e"] | None = None,
+        rays: Float[Tensor, "b v 6 h w"] | None = None,
+        tokens: Float[Tensor, "v n d"] | None = None,
+    ) -> Float[Tensor, "b v c h w"]:
+        """Predict the noise or the velocity, whichever the weights were trained for.
+
+        Args:
+            noisy: what is denoised.
+            condition: latents of the reference image, seen by all views.
+            timesteps: per view.
+            image_vectors: noised image embedding and its noise level, for a model with an image encoder.
+            rays: `conditioning.ray_maps`, for a model with camera conditioning.
+            tokens: in place of the model's own; one set per view.
+
+        Raises:
+            InputError: a condition the model needs is absent, or one is given that it does not take.
+        """
+        objects, views = noisy.shape[:2]
+        if (rays is not None) != (self.cameras == "rays"):
+            need = "needs the views' cameras" if rays is None else "takes no cameras"
+            raise InputError(f"the model's camera conditioning is '{self.cameras}': it {need}")
+        if (image_vectors is not None) != (self.unet.class_embedding is not None):
+            need = "needs image embeddings" if image_vectors is None else "takes no image embeddings"
+            raise InputError(f"the model {need}; use the components it was trained with")
+        if tokens is None:
+            tokens = self.tokens[self.slot_indices(views).to(self.tokens.device)]
+        channels = [noisy, condition[:, None].expand(-1, views, -1, -1, -1)]
+        if rays is not None:
+            channels.append(rays.to(noisy.dtype))
+        predicted = self.unet(
+            torch.cat(channels, dim=2).flatten(0, 1),
+            timesteps.flatten(),
+            tokens.to(noisy.dtype).repeat(objects, 1, 1),
+            class_labels=None if image_vectors is None else image_vectors.flatten(0, 1).to(noisy.dtype),
+            cross_attention_kwargs={"num_views": views},
+            return_dict=False,
+        )[0]
+        return predicted.unflatten(0, (objects, views))
+
+
+def check_tokens(
+    unet: UNet2DConditionModel, tokens: Float[Tensor, "s n d"], slots: tuple[str, ...], source: str
+) -> None:
+    """Refuse tokens that a UNet cannot attend to, or that are not one set per slot.
+
+    Raises:
+        InputError: in one line, naming `source` and the cure.
+    """
+    width = cast(Any, unet.config).cross_attention_dim
+    if tokens.ndim != 3 or tokens.shape[2] != width:
+        raise InputError(
+            f"{source}: shape {list(tokens.shape)}, but the model attends to tokens of width {width}; make them with "
+            f"the text encoder the model was trained with (768-wide ones come from CLIP ViT-L, not from ViT-H)"
+        )
+    if tokens.shape[0] != len(slots):
+        raise InputError(f"{source}: {tokens.shape[0]} sets of tokens for {len(slots)} slots ({', '.join(slots)})")
