@@ -69,7 +69,9 @@ def novel_views(folder: Path, samples: Sequence[Sample], zoom: float) -> Iterato
     size = probe(videos[0])
     cameras = read_mammal(folder / "novel_cam.pkl", (size.width, size.height))
     frames = [sample.frame for sample in samples]
-    streams = [(read_frames(v, frames, "auto"), read_frames(m, frames, "auto")) for v, m in zip(videos, masks)]
+    streams = [
+        (read_frames(v, frames, "auto"), read_frames(m, frames, "auto")) for v, m in zip(videos, masks, strict=True)
+    ]
     for sample in samples:
         found = []
         for camera, (colour, mask) in zip(cameras, streams, strict=True):

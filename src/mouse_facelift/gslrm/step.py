@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from mouse_facelift.errors import InputError
 from mouse_facelift.evaluation.metrics import psnr
 from mouse_facelift.gaussians.rendering import render
+from mouse_facelift.gslrm.augment import augmented
+from mouse_facelift.gslrm.batch import Batch
 from mouse_facelift.gslrm.batched_gaussians import BatchedGaussians
 from mouse_facelift.gslrm.losses import LossConfig, LossNetworks, geometry_losses, image_losses, image_scalar_names
 
@@ -42,6 +44,11 @@ class ViewConfig:
     """Views rendered and compared; held-out ones first, then inputs."""
     background: Background = "white"
     """Colour behind the animal in inputs, targets and renderings; "random" draws one per sample and step."""
+    turn: bool = False
+    """Turn every sample's world about the vertical by an angle of its own, cameras and all: for rigs and animals that
+    may stand anyhow. Pictures stay as they are."""
+    mirror: bool = False
+    """Mirror every other sample, pictures and cameras alike."""
     deferred: bool = False
     """Draw the targets again, one by one, for their gradients: the memory of one view instead of all of them, at the
     price of one more forward rendering. For large images and many targets."""
@@ -55,23 +62,6 @@ class ViewConfig:
             raise InputError(
                 f"views: min_inputs is {self.min_inputs}; it must lie between 0 and num_inputs = {self.num_inputs}"
             )
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Multi-view samples on the model's device. All samples of a batch have the same number of views."""
-
-    images: Float[Tensor, "b v 4 h w"]
-    """RGBA with straight alpha, in [0, 1]."""
-    w2c: Float[Tensor, "b v 4 4"]
-    """World-to-camera."""
-    fxfycxcy: Float[Tensor, "b v 4"]
-    """Pixels of these images, origin at the image's top-left corner."""
-
-    def select(self, views: Int[Tensor, "b n"]) -> Batch:
-        """The given views of every sample, each with its camera, in the given order."""
-        rows = torch.arange(views.shape[0], device=views.device)[:, None]
-        return Batch(self.images[rows, views], self.w2c[rows, views], self.fxfycxcy[rows, views])
 
 
 @dataclass(frozen=True)
@@ -181,6 +171,7 @@ def training_loss(
     num_inputs = views.num_inputs
     if views.min_inputs:
         num_inputs = int(torch.randint(views.min_inputs, views.num_inputs + 1, (1,), generator=generator))
+    batch = augmented(batch, turn=views.turn, mirror=views.mirror, generator=generator)
     split = split_views(batch, num_inputs, views.num_targets, generator)
     colours = background_colours(views.background, batch.images.shape[0], generator, batch.images.device)
 

@@ -24,9 +24,8 @@ Inputs = tuple[Float[Tensor, "2 3 4 h w"], Float[Tensor, "2 3 4 4"], Float[Tenso
 @pytest.fixture
 def inputs() -> Inputs:
     """Two samples of three views; the first shows the animal in one patch per view, the second in four."""
-    w2c, fxfycxcy = (
-        torch.tensor(x, dtype=torch.float32).expand(2, -1, *x.shape[1:]) for x in stack_cameras(turntable(3, SIZE))
-    )
+    cameras = stack_cameras(turntable(3, SIZE))
+    w2c, fxfycxcy = (torch.tensor(x, dtype=torch.float32).expand(2, -1, *x.shape[1:]) for x in cameras)
     images = torch.rand(2, 3, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     images[:, :, 3] = 0.0
     images[0, :, 3, 9:15, 9:15] = 1.0

@@ -15,12 +15,12 @@ from mouse_facelift.cameras.poses import turntable
 from mouse_facelift.errors import InputError
 from mouse_facelift.gaussians.gaussians import Gaussians
 from mouse_facelift.gaussians.rendering import render
+from mouse_facelift.gslrm.batch import Batch
 from mouse_facelift.gslrm.config import GSLRMConfig
 from mouse_facelift.gslrm.losses import LossConfig
 from mouse_facelift.gslrm.model import GSLRM
 from mouse_facelift.gslrm.step import (
     Background,
-    Batch,
     ViewConfig,
     background_colours,
     composite,
