@@ -74,14 +74,19 @@ def pixel_rays(
         rows = torch.arange(height, device=w2c.device, dtype=torch.float32)[:, None] + 0.5
         x, y = torch.broadcast_tensors((columns - cx) / fx, (rows - cy) / fy)
         in_camera = torch.stack([x, y, torch.ones_like(x)], dim=2)
-        in_camera = in_camera / in_camera.norm(dim=2, keepdim=True)
+        in_camera = in_camera / _length(in_camera)
         in_world = _rounded(
             torch.einsum("bvij,bvjhw->bvihw", _rounded(c2w[..., :3, :3], half), _rounded(in_camera, half)), half
         )
-        directions = in_world / in_world.norm(dim=2, keepdim=True)
+        directions = in_world / _length(in_world)
         origins = c2w[..., :3, 3]
         nearest = -(origins[..., None, None] * directions).sum(dim=2, keepdim=True)
     return Rays(origins, directions, nearest)
+
+
+def _length(vectors: Float[Tensor, "b v 3 h w"]) -> Float[Tensor, "b v 1 h w"]:
+    """Lengths over the third axis. `norm` is 60 times slower than this along an axis that is not the last (CPU)."""
+    return vectors.square().sum(dim=2, keepdim=True).sqrt()
 
 
 def _rounded(values: Float[Tensor, "*shape"], half: torch.dtype | None) -> Float[Tensor, "*shape"]:
