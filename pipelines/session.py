@@ -17,6 +17,10 @@ TRAIN_POLL_SECONDS = "0.2"
 default of 2 s makes every checkpoint wait up to 2 s; 0.2 s costs the controller nothing that could be measured."""
 
 
+RAY_FOLDER = "/tmp/ray"
+"""Where Ray keeps sessions and their logs; short, because sockets' paths may have 107 characters."""
+
+
 def connect(*, num_cpus: int | None = None, log_to_driver: bool = False) -> None:
     """Join Ray, once per process; later calls change nothing.
 
@@ -35,6 +39,10 @@ def connect(*, num_cpus: int | None = None, log_to_driver: bool = False) -> None
     else:
         # A machine of one's own is not reclaimed by a cloud; watching for it costs each run a process and 2 s.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        # Ray's processes find "the cluster of this machine" through its temporary folder. Ray Train's watchman asks that
+        # cluster for the run's controller, and where another Ray was started on the machine (`ray start`) he would
+        # ask the wrong one, hear of no controller, and take the workers away. With a folder of its own he cannot.
+        os.environ.setdefault("RAY_TMPDIR", f"{RAY_FOLDER}/{os.getpid()}")
         # Ray Train's bookkeeping asks the dashboard's state service for its own actors; without the dashboard it
         # fills the log with failed questions.
         ray.init("local", num_cpus=num_cpus or os.cpu_count(), include_dashboard=True, **quiet)

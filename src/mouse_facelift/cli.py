@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "inspect": ("pipelines.inspect", "a recording, a dataset or a run -> what is there, and can it be trusted"),
     "train gslrm": ("training.gslrm", "a dataset -> a model that turns views into 3-D Gaussians"),
     "reconstruct": ("pipelines.reconstruct", "a dataset and a model -> Gaussians, turntables and a report"),
+    "cluster-files": ("cluster.render", "a cluster's profile -> checked files for ray up, KubeRay and Slurm"),
 }
 """What a person types -> the module whose `main(argv)` does it, and what that is in one line."""
 
