@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int, Shaped
+from jaxtyping import Int
 from ray.data import DataIterator
 from ray.data.collate_fn import ArrowBatchCollateFn
-from torch import Tensor
 
-Row = Mapping[str, Any]
-Tensors = dict[str, Shaped[Tensor, "..."]]
+from training.accumulation import share_of
+from training.task import Row, Tensors
+
 Collate = Callable[[Sequence[Row]], Tensors]
 Item = TypeVar("Item")
 
 
-def rows_of_step(step: int, rows: int, batch_size: int, seed: int) -> Int[np.ndarray, "batch"]:
+def rows_of_step(step: int, rows: int, batch_size: int, seed: int) -> Int[np.ndarray, " batch"]:
     """Indices of the samples of one global batch.
 
     Epochs are permutations of all samples, laid end to end without gap or remainder and cut into batches: every
@@ -45,10 +45,10 @@ def memory_batches(
     rows: Sequence[Row], collate: Collate, *, batch_size: int, seed: int, rank: int, world_size: int, start: int
 ) -> Iterator[Tensors]:
     """This worker's share of every global batch from step `start` on, for ever."""
-    share = batch_size // world_size
+    share = share_of(batch_size, rank, world_size)
     step = start
     while True:
-        mine = rows_of_step(step, len(rows), batch_size, seed)[rank * share : (rank + 1) * share]
+        mine = rows_of_step(step, len(rows), batch_size, seed)[share.first : share.first + share.count]
         yield collate([rows[index] for index in mine])
         step += 1
 

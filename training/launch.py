@@ -2,6 +2,7 @@
 
 RUN/config.yaml, run.json   what was asked for, and with which versions
 RUN/metrics.jsonl           one line per event
+RUN/report.html, panels/    curves and pictures of it, kept up while it runs
 RUN/checkpoint/             the finished model
 RUN/ray/                    Ray Train's checkpoints, for --resume
 """
@@ -27,10 +28,11 @@ from mouse_facelift.config import CONFIG_FILE, read_yaml, to_plain, write_run_re
 from mouse_facelift.errors import InputError
 from mouse_facelift.plain import from_plain
 from pipelines.session import connect
-from training import loop
 from training.dataset import Split, read_split
+from training.overfit import as_overfit_test
 from training.progress import shown
 from training.settings import TrainingConfig
+from training.task import Row, Task
 from training.worker import Assignment, work
 
 RAY_FOLDER = "ray"
@@ -41,14 +43,15 @@ CONTROLLER_RETRIES = 3
 """Ray Train's own default is to retry a start that cannot succeed for ever."""
 FREE_ON_RESUME = frozenset(
     {
-        *("data", "out", "num_workers", "cpus_per_worker", "device", "resume", "init_from", "wandb", "max_failures"),
-        *("log_every", "evaluate_every", "evaluate_samples", "checkpoint_every", "keep_checkpoints"),
+        *("data", "out", "num_workers", "min_workers", "cpus_per_worker", "device", "resume", "init_from", "wandb"),
+        *("log_every", "evaluate_every", "evaluate_samples", "checkpoint_every", "keep_checkpoints", "overfit_bar"),
+        *("panels_every", "panel_samples", "checkpoint_upload", "max_failures", "micro_batch"),
     }
 )
 """Settings that a resumed run may change; all others decide what is learned."""
 
 
-class LaunchedTask(loop.Task, Protocol):
+class LaunchedTask(Task, Protocol):
     """A task as the launcher needs it: it also knows its columns and what samples it can learn from."""
 
     @property
@@ -56,7 +59,7 @@ class LaunchedTask(loop.Task, Protocol):
         """Columns of the dataset that `collate` reads, `sample_id` among them."""
         ...
 
-    def check_sample(self, row: loop.Row) -> None:
+    def check_sample(self, row: Row) -> None:
         """Raise `InputError` if the model cannot be trained on samples like this one."""
         ...
 
@@ -92,13 +95,18 @@ def launch(task: LaunchedTask, config: TrainingConfig, verb: str) -> TrainingRes
     began = time.monotonic()
     # Ray changes the workers' current folder.
     config = dataclasses.replace(
-        config,
+        as_overfit_test(config),
         data=config.data if "://" in config.data else str(Path(config.data).absolute()),
         out=config.out.absolute(),
         init_from=None if config.init_from is None else find_checkpoint(config.init_from.absolute()),
     )
     check_run_folder(config)
-    train_split, held_out = Split.find(config.data, "train"), Split.find(config.data, "val")
+    train_split = Split.find(config.data, "train")
+    held_out = train_split if config.overfit else Split.find(config.data, "val")
+    if train_split.rows < config.overfit:
+        raise InputError(
+            f"{config.data}: split=train has {train_split.rows} samples, fewer than --overfit {config.overfit}"
+        )
     task.check_sample(train_split.first_row())
     feed = choose_feed(config, train_split)
     connect()
@@ -111,7 +119,7 @@ def launch(task: LaunchedTask, config: TrainingConfig, verb: str) -> TrainingRes
         train_loop_config={"assignment": Assignment(task, config, feed, held_out.rows > 0)},
         torch_config=TorchConfig(backend="nccl" if resources.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=config.num_workers,
+            num_workers=(config.min_workers, config.num_workers) if config.min_workers else config.num_workers,
             use_gpu=resources.use_gpu,
             resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if resources.use_gpu else {}),
         ),
@@ -163,10 +171,18 @@ def choose_feed(config: TrainingConfig, split: Split) -> Literal["memory", "stre
     """Keep the training split in memory where it fits.
 
     Raises:
-        InputError: a stream without a full batch for every worker.
+        InputError: a stream without a full batch for every worker, or one that cannot be split evenly.
     """
-    if config.feed.mode != "stream" and (config.feed.mode == "memory" or split.bytes <= config.feed.memory_gib * 2**30):
+    small = config.overfit > 0 or split.bytes <= config.feed.memory_gib * 2**30
+    if config.feed.mode != "stream" and (config.feed.mode == "memory" or small):
         return "memory"
+    for workers in range(config.min_workers or config.num_workers, config.num_workers + 1):
+        if config.batch_size % workers:
+            # Ray Data splits a stream evenly: workers with unequal shares would wait for each other at different steps.
+            raise InputError(
+                f"training: a streamed batch of {config.batch_size} cannot be split evenly over {workers} workers; "
+                f"use a multiple of {workers}, or --feed.mode memory"
+            )
     if split.rows < config.batch_size:
         raise InputError(
             f"{config.data}: split=train has {split.rows} samples, a streamed batch needs {config.batch_size}; "
@@ -182,23 +198,27 @@ def plan_resources(config: TrainingConfig, feed: str, cluster: Mapping[str, floa
     kept in memory are read before the workers start and need no task afterwards.
 
     Args:
-        config: workers, and what was asked for each.
+        config: workers, and what was asked for each. An elastic run must fit with its fewest workers; more join as
+            the cluster has room.
         feed: "memory" or "stream".
         cluster: `ray.cluster_resources()`.
 
     Raises:
         InputError: the cluster cannot hold the workers and Ray Data; the message shows the sum.
     """
-    cpus, gpus, workers = cluster.get("CPU", 0.0), int(cluster.get("GPU", 0)), config.num_workers
+    cpus, gpus = cluster.get("CPU", 0.0), int(cluster.get("GPU", 0))
+    fewest, most = config.min_workers or config.num_workers, config.num_workers
     use_gpu = config.device == "cuda" or (config.device == "auto" and gpus > 0)
-    if use_gpu and gpus < workers:
-        raise InputError(f"{workers} workers need {workers} GPUs, Ray has {gpus}; use --num-workers {max(gpus, 1)}")
+    if use_gpu and gpus < fewest:
+        raise InputError(f"{fewest} workers need {fewest} GPUs, Ray has {gpus}; use --num-workers {max(gpus, 1)}")
     reserved = DATA_CPUS if feed == "stream" else 0.0
     share = config.cpus_per_worker
     if share is None:
         # A whole CPU at most: more would be bookkeeping only, and keep other jobs out.
         spare = max(cpus - max(reserved, DATA_CPUS if cpus > DATA_CPUS else 0.0), 0.0)
-        share = min(1.0, int(spare / workers * 100) / 100)
+        share = min(1.0, int(spare / most * 100) / 100)
+    # Ray starts as many workers of an elastic run as it finds room for.
+    workers = max(fewest, min(most, int(cpus / share))) if share > 0 else fewest
     if share < SMALLEST_SHARE or share * workers + reserved > cpus:
         raise InputError(
             f"{workers} workers x {share:g} CPU + {reserved:g} CPU for Ray Data = {share * workers + reserved:g} CPU, "
@@ -215,7 +235,8 @@ def _datasets(
     ids = held_out.spread_ids(config.evaluate_samples)
     val = read_split(held_out, None, ids=ids).materialize()
     if feed == "memory":
-        return {"train": read_split(train_split, task.columns).materialize(), "val": val}
+        learned = ids if config.overfit else None
+        return {"train": read_split(train_split, task.columns, ids=learned).materialize(), "val": val}
     stream = read_split(train_split, task.columns, shuffle_seed=config.seed, shuffle_rows=config.feed.shuffle_rows)
     return {"train": stream, "val": val}
 

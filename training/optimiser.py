@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,15 +12,26 @@ from torch import nn
 from training.settings import OptimiserConfig
 
 
-def make_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    """AdamW that decays matrices and free tokens, and leaves one-dimensional parameters (norms, biases) alone."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    fused = any(parameter.is_cuda for parameter in trained)
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=config.betas, fused=fused)
+def make_optimiser(
+    model: nn.Module, config: OptimiserConfig, scales: Mapping[str, float] | None = None
+) -> torch.optim.AdamW:
+    """AdamW that decays matrices and free tokens, and leaves one-dimensional parameters (norms, biases) alone.
+
+    Args:
+        model: parameters that require gradients are trained.
+        config: rates.
+        scales: factor on the learning rate by parameter name; 1 for those it does not name.
+    """
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decays, scale = parameter.ndim >= 2, (scales or {}).get(name, 1.0)
+        empty = {"params": [], "weight_decay": config.weight_decay if decays else 0.0, "lr_scale": scale}
+        groups.setdefault((decays, scale), empty)["params"].append(parameter)
+    fused = any(parameter.is_cuda for parameter in model.parameters())
+    ordered = [groups[key] for key in sorted(groups, reverse=True)]
+    return torch.optim.AdamW(ordered, lr=config.lr, betas=config.betas, fused=fused)
 
 
 def learning_rate(step: int, steps: int, config: OptimiserConfig) -> float:
@@ -44,7 +56,7 @@ def apply_gradients(
     applied = math.isfinite(norm)
     if applied:
         for group in optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_scale", 1.0)
         optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return norm, applied

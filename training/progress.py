@@ -1,4 +1,4 @@
-"""What a person watching a run sees, and what goes to Weights & Biases: both follow the run's metrics log.
+"""What a person watching a run sees, what goes to Weights & Biases, and the run's page: all follow its metrics log.
 
 The workers' own output reaches the driver line by line, late and interleaved, which tears a progress bar apart. So the
 workers only write the log, and a thread of the driver turns its lines into one clean bar.
@@ -6,22 +6,20 @@ workers only write the log, and a thread of the driver turns its lines into one 
 
 from __future__ import annotations
 
-import netrc
-import os
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from mouse_facelift.config import to_plain
+from mouse_facelift.evaluation.metrics import below_baseline
 from training.metrics_log import METRICS_FILE, LogFollower
+from training.report import write_training_report
 from training.settings import TrainingConfig
+from training.wandb_log import start_tracker
 
 POLL_SECONDS = 0.25
 QUIET_SECONDS = 15.0
@@ -30,18 +28,20 @@ QUIET_SECONDS = 15.0
 
 @contextmanager
 def shown(config: TrainingConfig, verdict: tuple[str, str]) -> Iterator[None]:
-    """Show the run's progress, and send it to Weights & Biases if asked to, while the body runs."""
-    tracker = start_wandb(config)
+    """Show the run's progress while the body runs, send it to Weights & Biases if asked to, and keep its page up."""
+    tracker = start_tracker(config)
     view = _View(config, verdict)
     follower = LogFollower(config.out / METRICS_FILE)
     stop = threading.Event()
 
     def deliver() -> None:
-        for entry in follower.news():
+        entries = list(follower.news())
+        for entry in entries:
             view.show(entry)
             if tracker is not None:
-                numbers = {k: v for k, v in entry.items() if isinstance(v, (int, float)) and k != "step"}
-                tracker.log({f"{entry['event']}/{k}": v for k, v in numbers.items()}, step=entry["step"])
+                tracker.send(entry)
+        if any(entry["event"] in ("evaluate", "panels") for entry in entries):
+            _write_report(config, verdict)
 
     def follow() -> None:
         while not stop.wait(POLL_SECONDS):
@@ -56,8 +56,17 @@ def shown(config: TrainingConfig, verdict: tuple[str, str]) -> Iterator[None]:
         thread.join()
         deliver()
         view.close()
+        _write_report(config, verdict)
         if tracker is not None:
             tracker.finish()
+
+
+def _write_report(config: TrainingConfig, verdict: tuple[str, str]) -> None:
+    try:
+        write_training_report(config, verdict)
+    except OSError as error:
+        # The page can be made again; the training it shows cannot, and a full disk has its own line.
+        print(f"{config.out}: the report could not be written ({error.strerror})", file=sys.stderr)
 
 
 class _View:
@@ -73,8 +82,8 @@ class _View:
     def show(self, entry: dict[str, Any]) -> None:
         event, step = entry["event"], entry["step"]
         if event == "start":
-            facts = ", ".join(f"{name} {value}" for name, value in entry.items() if name not in ("event", "step"))
-            self._line(facts)
+            facts = {name: value for name, value in entry.items() if name not in ("event", "step")}
+            self._line(", ".join(f"{name.replace('_', ' ')} {_fact(value)}" for name, value in facts.items()))
         elif event == "train":
             self._train(step, entry)
         elif event == "evaluate":
@@ -86,6 +95,7 @@ class _View:
     def _train(self, step: int, entry: dict[str, Any]) -> None:
         left = (self.steps - step) * entry["step_seconds"]
         loss = "undefined" if entry["loss"] is None else f"{entry['loss']:.4f}"
+        loss += f", {entry['refused_steps']} steps refused" if entry["refused_steps"] else ""
         self.bar.set_postfix_str(f"loss {loss}, waiting for data {entry['data_wait']:.0%}", refresh=False)
         self.bar.n = step
         self.bar.refresh()
@@ -104,9 +114,15 @@ class _View:
         numbers = f"{name} {_number(score)} (baseline {_number(baseline)})"
         flag = "" if entry["beats_baseline"] else "  ** BELOW THE BASELINE **"
         self._line(f"step {step}/{self.steps}: held out ({entry['samples']} samples): {numbers}{flag}")
+        for line in below_baseline({k: v for k, v in entry.items() if v is None or isinstance(v, (int, float))}):
+            self._line(f"  {line}")
 
     def _line(self, text: str) -> None:
         tqdm.write(text, file=sys.stderr)
+
+
+def _fact(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _number(value: float | None) -> str:
@@ -117,51 +133,3 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def start_wandb(config: TrainingConfig) -> Any | None:
-    """A Weights & Biases run that continues when the training run does, or None. Never asks for anything."""
-    mode = config.wandb
-    if mode == "auto":
-        mode = "online" if wandb_key_configured() else "disabled"
-    if mode == "disabled":
-        return None
-    import wandb
-    import wandb.errors
-
-    folder = config.out / "wandb"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return wandb.init(
-            project="mouse-facelift",
-            name=config.out.name,
-            id=_tracking_id(folder / "run_id.txt"),
-            resume="allow",
-            mode=mode,
-            dir=str(folder),
-            config=to_plain(config),
-            settings=wandb.Settings(silent=True),
-        )
-    except wandb.errors.Error as error:
-        # Training must not depend on a tracking service; metrics.jsonl holds the same numbers.
-        print(f"Weights & Biases is not available ({error}); the run goes on without it", file=sys.stderr)
-        return None
-
-
-def wandb_key_configured() -> bool:
-    """Whether this user can log in without being asked: an API key in the environment or in the netrc file."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    file = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    if not file.is_file():
-        return False
-    try:
-        return netrc.netrc(str(file)).authenticators("api.wandb.ai") is not None
-    except netrc.NetrcParseError:
-        return False
-
-
-def _tracking_id(path: Path) -> str:
-    if not path.exists():
-        path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
-    return path.read_text(encoding="utf-8").strip()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mouse_facelift.errors import InputError
+from mouse_facelift.finetuning import FinetuneConfig
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,15 @@ class TrainingConfig:
     steps: int = 20_000
     """Optimiser steps in all."""
     batch_size: int = 8
-    """Samples per step, over all workers together."""
+    """Samples per step, over all workers and passes together: the gradient is that of their mean loss, exactly."""
+    micro_batch: int = 0
+    """Samples that go through the model at once on one worker; 0 is a worker's whole share. Smaller needs less memory.
+    Runs with the same micro_batch draw the same views and colours, however many workers they have."""
     num_workers: int = 1
     """Processes that train together, one GPU each where there are GPUs."""
+    min_workers: int = 0
+    """When above 0, the run starts with this many workers at least, and takes on or gives up some as machines come and
+    go, from the newest checkpoint; num_workers is then the most. Give it a max_failures, too."""
     cpus_per_worker: float | None = None
     """Logical CPUs that Ray sets aside for one worker; by default an equal share of what Ray Data can spare."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -77,6 +84,10 @@ class TrainingConfig:
     seed: int = 0
     """Decides the initial weights, the order of samples and every random draw."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    ema_decay: float = 0.0
+    """When above 0, the weights that are evaluated and handed on are an exponential moving average of the trained ones
+    with this decay per step (0.999 is usual)."""
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     feed: FeedConfig = field(default_factory=FeedConfig)
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
@@ -84,26 +95,49 @@ class TrainingConfig:
     """Steps between evaluations on held-out samples; there is always one at the end."""
     evaluate_samples: int = 16
     """Held-out samples per evaluation, spread evenly over the split."""
+    panels_every: int = 1000
+    """Steps between pictures of held-out samples, in RUN/panels; there are always some at the end."""
+    panel_samples: int = 3
+    """Held-out samples shown."""
     checkpoint_every: int = 1000
     """Steps between checkpoints; there is always one at the end."""
     keep_checkpoints: int = 3
     """Newest checkpoints kept."""
+    checkpoint_upload: Literal["sync", "async"] = "sync"
+    """"async" lets training go on while a checkpoint is copied to the run's folder: worth it where that is far away.
+    A crash within seconds of such a checkpoint falls back to the one before; the last one is always "sync"."""
     max_failures: int = 0
     """How often a run restarts by itself from its newest checkpoint after a worker died."""
     init_from: Path | None = None
     """Start from the weights of this run or checkpoint; never its step or optimiser."""
     resume: bool = False
     """Continue the run in `out` exactly where its newest checkpoint left it."""
+    overfit: int = 0
+    """When above 0: the sanity test to pass before any long run. Trains on this many samples of the training split,
+    judges the very same ones on views held out from the input, and says PASS or FAIL."""
+    overfit_steps: int = 2000
+    """Steps of that test."""
+    overfit_bar: float = 30.0
+    """What the score that decides must exceed to pass (dB for PSNR)."""
     wandb: Literal["auto", "offline", "disabled", "online"] = "auto"
     """Weights & Biases; "auto" is online where an API key is configured and disabled elsewhere."""
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "num_workers", "log_every", "evaluate_every", "evaluate_samples")
-        for name in (*counts, "checkpoint_every", "keep_checkpoints"):
+        for name in (*counts, "panels_every", "panel_samples", "checkpoint_every", "keep_checkpoints", "overfit_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"training: {name} is {getattr(self, name)}; it must be at least 1")
-        if self.batch_size % self.num_workers:
+        for name in ("micro_batch", "min_workers", "max_failures", "overfit"):
+            if getattr(self, name) < 0:
+                raise InputError(f"training: {name} is {getattr(self, name)}; it must be at least 0")
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"training: ema_decay is {self.ema_decay}; it must be at least 0 and below 1")
+        if self.min_workers > self.num_workers:
             raise InputError(
-                f"training: batch_size {self.batch_size} cannot be split evenly over {self.num_workers} workers; "
-                f"use a multiple of {self.num_workers}"
+                f"training: min_workers {self.min_workers} exceeds num_workers {self.num_workers}, which is the most"
+            )
+        if self.batch_size < self.num_workers:
+            raise InputError(
+                f"training: a batch_size of {self.batch_size} leaves some of {self.num_workers} workers without a "
+                "sample; use a larger batch or fewer workers"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,11 +17,17 @@ import ray.train.torch
 import torch
 import torch.distributed
 from ray.data import DataIterator
+from ray.train import CheckpointUploadMode
 
+from mouse_facelift.evaluation.images import write_png
+from training.accumulation import share_of
 from training.data import RowTable, memory_batches, prefetched, stream_batches
-from training.loop import Task, Tensors, World, train
+from training.disk import explained_full_disk
+from training.loop import train
 from training.metrics_log import METRICS_FILE, MetricsLog
+from training.report import panel_file
 from training.settings import TrainingConfig
+from training.task import Panels, Task, Tensors, World
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def work(settings: dict[str, Any]) -> dict[str, float]:
     checkpoint = ray.train.get_checkpoint()
     with contextlib.ExitStack() as stack:
         resume_from = None if checkpoint is None else Path(stack.enter_context(checkpoint.as_directory()))
-        reporter = RayReporter(config.out / METRICS_FILE, world.rank)
+        reporter = RayReporter(config.out, world.rank, config.checkpoint_upload)
         if world.rank == 0:
             reporter.metrics_log.rewind(_step_of(resume_from))
         return train(task, config, _batches(assignment, world), held_out, reporter, world, resume_from)
@@ -69,30 +76,54 @@ def use_threads(workers_here: int) -> int:
 
 
 class RayReporter:
-    """Log lines go straight to the run's folder, checkpoints through Ray Train, which keeps and prunes them."""
+    """Log lines and pictures go straight to the run's folder, checkpoints through Ray Train, which keeps and prunes."""
 
-    def __init__(self, path: Path, rank: int) -> None:
-        self.metrics_log = MetricsLog(path)
+    def __init__(self, folder: Path, rank: int, upload: Literal["sync", "async"] = "sync") -> None:
+        self.folder = folder
+        self.metrics_log = MetricsLog(folder / METRICS_FILE)
         self.rank = rank
+        self.upload = upload
 
     def log(self, entry: dict[str, Any]) -> None:
-        self.metrics_log.append(entry)
+        with explained_full_disk("the metrics log", self.folder):
+            self.metrics_log.append(entry)
 
-    def checkpoint(self, metrics: dict[str, float], write: Callable[[Path], None]) -> None:
+    def panels(self, step: int, images: Panels) -> list[str]:
+        files = [panel_file(step, name) for name in images]
+        with explained_full_disk("pictures", self.folder):
+            for file, image in zip(files, images.values(), strict=True):
+                (self.folder / file).parent.mkdir(exist_ok=True)
+                write_png(self.folder / file, image)
+        return files
+
+    def checkpoint(self, metrics: dict[str, float], write: Callable[[Path], None], last: bool) -> None:
         if self.rank != 0:
             ray.train.report(metrics)
             return
-        with tempfile.TemporaryDirectory(prefix="mouse-facelift-checkpoint-") as folder:
-            write(Path(folder))
-            # Synchronous: when `report` returns the checkpoint is in storage, and the folder may go.
-            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        later = self.upload == "async" and not last
+        folder = Path(tempfile.mkdtemp(prefix="mouse-facelift-checkpoint-"))
+        handed_over = False
+        try:
+            with explained_full_disk(f"the checkpoint of step {int(metrics['step'])}", self.folder):
+                write(folder)
+                ray.train.report(
+                    metrics,
+                    checkpoint=ray.train.Checkpoint.from_directory(folder),
+                    checkpoint_upload_mode=CheckpointUploadMode.ASYNC if later else CheckpointUploadMode.SYNC,
+                    delete_local_checkpoint_after_upload=later,
+                )
+            # Synchronous: the checkpoint is in storage now, and the folder may go. Otherwise Ray Train removes it.
+            handed_over = later
+        finally:
+            if not handed_over:
+                shutil.rmtree(folder)
 
 
 def _batches(assignment: Assignment, world: World) -> Callable[[int], Iterator[Tensors]]:
     task, config = assignment.task, assignment.config
     shard = _shard("train")
     if assignment.feed == "stream":
-        share = config.batch_size // world.size
+        share = share_of(config.batch_size, world.rank, world.size).count
         return lambda start: stream_batches(shard, task.collate, share=share, prefetch=config.feed.prefetch)
     rows = RowTable(shard)
 

@@ -68,6 +68,14 @@ def test_prefetching_stops_its_thread() -> None:
         assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("world", [2, 3, 4, 5])
+def test_uneven_shares_make_the_same_global_batch(world: int) -> None:
+    rows = [{"id": i} for i in range(10)]
+    feeds = [memory_batches(rows, _ids, batch_size=5, seed=1, rank=r, world_size=world, start=3) for r in range(world)]
+    whole = next(memory_batches(rows, _ids, batch_size=5, seed=1, rank=0, world_size=1, start=3))
+    assert torch.cat([next(feed)["ids"] for feed in feeds]).tolist() == whole["ids"].tolist()
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     samples = [ring_sample(blob(0), number, views=2, size=16) for number in range(13)]

@@ -11,13 +11,20 @@ import torch
 
 from mouse_facelift.config import from_plain, parse, to_plain
 from mouse_facelift.errors import InputError
+from mouse_facelift.gslrm.losses import LossNetworks
 from mouse_facelift.gslrm.step import ViewConfig
 from mouse_facelift.samples.schema import row_from_sample
 from tests.synthetic import blob, ring_sample
 from training.gslrm import PRESETS, GSLRMTask, GSLRMTrainingConfig
+from training.task import Moment
 
+NONE = LossNetworks()
 DEBUG = PRESETS["debug"]
-TASK = GSLRMTask(DEBUG.model, DEBUG.losses, DEBUG.views)
+TASK = GSLRMTask(DEBUG)
+
+
+def _moment() -> Moment:
+    return Moment(0, torch.Generator().manual_seed(0), TASK.companions(torch.device("cpu")))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +57,7 @@ def test_collate_keeps_pixels_and_cameras_exactly(rows: list[dict[str, Any]]) ->
 def test_loss_reaches_every_parameter(rows: list[dict[str, Any]]) -> None:
     torch.manual_seed(0)
     model = TASK.build_model()
-    loss, scalars = TASK.loss(model, TASK.collate(rows[:2]), torch.Generator().manual_seed(0))
+    loss, scalars = TASK.loss(model, TASK.collate(rows[:2]), _moment())
     loss.backward()
     assert torch.isfinite(loss) and scalars["loss"] == loss.detach()
     # DDP waits for the gradient of every parameter.
@@ -64,9 +71,9 @@ def test_held_out_view_rotates_and_is_not_an_input(rows: list[dict[str, Any]]) -
     sample = ring_sample(blob(0))
     sample.images[1, ..., :3] = 255 - sample.images[1, ..., :3]
     spoilt["images"] = row_from_sample(sample)["images"]
-    held_out_1, spoilt_1 = (TASK.evaluate(model, [(1, row)])[0] for row in (rows[0], spoilt))
-    held_out_5 = TASK.evaluate(model, [(5, rows[0])])[0]
-    assert held_out_1 == held_out_5 != TASK.evaluate(model, [(2, rows[0])])[0]
+    held_out_1, spoilt_1 = (TASK.evaluate(model, [(1, row)], NONE)[0] for row in (rows[0], spoilt))
+    held_out_5 = TASK.evaluate(model, [(5, rows[0])], NONE)[0]
+    assert held_out_1 == held_out_5 != TASK.evaluate(model, [(2, rows[0])], NONE)[0]
     # View 1 is only compared with: spoiling it changes colours' scores, not the rendered mask's.
     assert spoilt_1["psnr_foreground"] != held_out_1["psnr_foreground"]
     assert spoilt_1["mask_iou"] == held_out_1["mask_iou"]
@@ -76,9 +83,11 @@ def test_held_out_view_rotates_and_is_not_an_input(rows: list[dict[str, Any]]) -
 def test_samples_the_model_cannot_use_are_refused(rows: list[dict[str, Any]]) -> None:
     TASK.check_sample(rows[0])
     with pytest.raises(InputError, match="has 4 views, the run asks for 5 inputs"):
-        replace(TASK, views=ViewConfig(num_inputs=5, num_targets=2)).check_sample(rows[0])
+        GSLRMTask(replace(DEBUG, views=ViewConfig(num_inputs=5, num_targets=2))).check_sample(rows[0])
     with pytest.raises(InputError, match="32x32 px, not a multiple of the patch of 12 px"):
-        replace(TASK, model=replace(DEBUG.model, image_size=36, patch_size=12)).check_sample(rows[0])
+        GSLRMTask(replace(DEBUG, model=replace(DEBUG.model, image_size=36, patch_size=12))).check_sample(rows[0])
+    with pytest.raises(InputError, match="32 px, which cannot be averaged down to 24 px"):
+        GSLRMTask(replace(DEBUG, model=replace(DEBUG.model, image_size=24))).check_sample(rows[0])
 
 
 def test_description(rows: list[dict[str, Any]]) -> None:
@@ -86,3 +95,23 @@ def test_description(rows: list[dict[str, Any]]) -> None:
     facts = TASK.describe(model, TASK.collate(rows[:1]))
     assert facts["tokens"] == 3 * 16 + 2 and facts["gaussians"] == 3 * 32 * 32 + 2
     assert facts["parameters"] == sum(p.numel() for p in model.parameters())
+    assert isinstance(facts["memory_estimate_gib"], float) and 0 < facts["memory_estimate_gib"] < 1
+
+
+def test_larger_images_are_averaged_down_to_the_models_size(rows: list[dict[str, Any]]) -> None:
+    half = GSLRMTask(replace(DEBUG, model=replace(DEBUG.model, image_size=16)))
+    batch, whole = half.collate(rows[:1]), TASK.collate(rows[:1])
+    assert batch["images"].shape == (1, 4, 16, 16, 4) and torch.equal(batch["fxfycxcy"], whole["fxfycxcy"] / 2)
+    torch.manual_seed(0)
+    scores = half.evaluate(half.build_model().eval(), [(0, rows[0])], NONE)
+    assert scores[0]["psnr_foreground"] > 0
+    assert half.describe(half.build_model(), batch)["gaussians"] == 3 * 16 * 16 + 2
+
+
+def test_panels_show_one_sheet_per_row(rows: list[dict[str, Any]]) -> None:
+    torch.manual_seed(0)
+    sheets = TASK.panels(TASK.build_model().eval(), [(0, rows[0]), (1, rows[1])], NONE)
+    assert list(sheets) == ["sample0", "sample1"]
+    # Five pictures beside each other: nearest input, target, rendering, error, silhouette.
+    assert all(sheet.dtype == np.uint8 and sheet.shape[1] > 5 * 160 for sheet in sheets.values())
+    assert not np.array_equal(sheets["sample0"], sheets["sample1"])

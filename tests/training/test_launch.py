@@ -51,6 +51,29 @@ def test_gpus() -> None:
         plan_resources(_config(device="cuda"), "memory", {"CPU": 8.0})
 
 
+def test_an_elastic_run_must_fit_with_its_fewest_workers_and_never_starve_ray_data() -> None:
+    elastic = _config(num_workers=4, min_workers=1, batch_size=12)
+    plan = plan_resources(elastic, "stream", {"CPU": 2.0})
+    assert 4 * plan.cpus_per_worker + 1 <= 2
+    assert plan_resources(replace(elastic, cpus_per_worker=1.0), "memory", {"CPU": 2.0}).cpus_per_worker == 1.0
+    with pytest.raises(InputError, match="2 workers x 1 CPU . 1 CPU for Ray Data = 3 CPU, Ray has 2"):
+        plan_resources(replace(elastic, cpus_per_worker=1.0), "stream", {"CPU": 2.0})
+    assert plan_resources(elastic, "memory", {"CPU": 8.0, "GPU": 1.0}).use_gpu
+
+
+def test_a_stream_must_split_evenly_over_every_possible_number_of_workers() -> None:
+    large, stream = Split("train", ("a",), bytes=2**40, rows=10**6), FeedConfig(mode="stream")
+    assert choose_feed(_config(num_workers=3, min_workers=1, batch_size=6, feed=stream), large) == "stream"
+    with pytest.raises(InputError, match="streamed batch of 6 cannot be split evenly over 4 workers"):
+        choose_feed(_config(num_workers=4, min_workers=1, batch_size=6, feed=stream), large)
+    assert choose_feed(_config(num_workers=4, batch_size=6, feed=FeedConfig(mode="memory")), large) == "memory"
+
+
+def test_an_overfitting_test_is_kept_in_memory() -> None:
+    large = Split("train", ("a",), bytes=2**40, rows=10**6)
+    assert choose_feed(_config(overfit=4), large) == "memory"
+
+
 def test_feed_follows_size_and_wish() -> None:
     small = Split("train", ("a",), bytes=2**20, rows=3)
     large = Split("train", ("a",), bytes=2**40, rows=10**6)
@@ -91,6 +114,7 @@ def test_missing_dataset_and_checkpoint(tmp_path: Path) -> None:
     config: GSLRMTrainingConfig = replace(PRESETS["debug"], data=str(tmp_path / "none"), out=tmp_path / "run")
     with pytest.raises(InputError, match="none is not a complete dataset"):
         train_gslrm(config)
+    assert not (tmp_path / "run").exists()
     with pytest.raises(InputError, match="nowhere: no such checkpoint"):
         train_gslrm(replace(config, init_from=tmp_path / "nowhere"))
     assert not (tmp_path / "run").exists(), "a refused run leaves nothing behind"

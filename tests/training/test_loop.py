@@ -19,8 +19,9 @@ from tests.synthetic import blob, ring_sample
 from tests.training.tiny import ListReporter, TinyTask
 from training.data import memory_batches, prefetched
 from training.gslrm import PRESETS, GSLRMTask
-from training.loop import MAX_REFUSED_STEPS, Task, Tensors, World, step_seed, train
+from training.loop import MAX_REFUSED_STEPS, step_seed, train
 from training.settings import OptimiserConfig, TrainingConfig
+from training.task import Moment, Task, Tensors, World
 
 CONFIG = TrainingConfig(
     data="unused",
@@ -56,9 +57,8 @@ def run(
 
 def debug_gslrm() -> tuple[Task, TrainingConfig]:
     preset = PRESETS["debug"]
-    return GSLRMTask(preset.model, preset.losses, preset.views), replace(
-        preset, data="unused", out=Path("unused"), steps=4, evaluate_every=2, checkpoint_every=2
-    )
+    config = replace(preset, data="unused", out=Path("unused"), steps=4, evaluate_every=2, checkpoint_every=2)
+    return GSLRMTask(config), config
 
 
 def test_resumed_equals_uninterrupted_bit_for_bit(rows: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -92,7 +92,8 @@ def test_init_from_takes_weights_and_no_counters(rows: list[dict[str, Any]], tmp
     start = tmp_path / "first" / "step8"
     frozen = replace(CONFIG, init_from=start, steps=1, optimiser=OptimiserConfig(lr=1e-30, warmup_steps=0))
     second = run(TinyTask(), frozen, rows, tmp_path / "second")
-    assert second.lines[0] == {"event": "start", "step": 0, "parameters": 76, "steps": 1, "workers": 1}
+    sizes = {"parameters": 76, "trained_parameters": 76, "samples_per_pass": 2}
+    assert second.lines[0] == {"event": "start", "step": 0, "steps": 1, "workers": 1} | sizes
     assert read_state(tmp_path / "second" / "step1")["step"] == 1
     ours, theirs = read_weights(start), read_weights(tmp_path / "second" / "step1")
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -123,9 +124,9 @@ class BadTask(TinyTask):
 
     bad = frozenset({1, 3})
 
-    def loss(self, model: nn.Module, batch: Tensors, generator: torch.Generator) -> Any:
-        loss, scalars = super().loss(model, batch, generator)
-        spoilt = generator.initial_seed() in {step_seed(0, step, 0) for step in self.bad}
+    def loss(self, model: nn.Module, batch: Tensors, moment: Moment) -> Any:
+        loss, scalars = super().loss(model, batch, moment)
+        spoilt = moment.step in self.bad
         return (loss * float("nan"), {"loss": loss.detach() * float("nan")}) if spoilt else (loss, scalars)
 
 

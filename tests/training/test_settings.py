@@ -16,7 +16,10 @@ from training.settings import OptimiserConfig, TrainingConfig
     [
         ({"steps": 0}, "steps is 0"),
         ({"keep_checkpoints": 0}, "keep_checkpoints is 0"),
-        ({"batch_size": 5, "num_workers": 2}, "batch_size 5 cannot be split evenly over 2 workers"),
+        ({"batch_size": 1, "num_workers": 2}, "batch_size of 1 leaves some of 2 workers without a sample"),
+        ({"min_workers": 3, "num_workers": 2}, "min_workers 3 exceeds num_workers 2"),
+        ({"micro_batch": -1}, "micro_batch is -1"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0"),
     ],
 )
 def test_counts(changes: dict[str, Any], message: str) -> None:

@@ -13,12 +13,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mouse_facelift.samples.schema import decode_views
-from training.loop import Row, Tensors
+from training.task import Moment, Panels, Row, Tensors
 
 
 @dataclass(frozen=True)
 class TinyTask:
     """Learn an image's mean colour from its cameras' intrinsics; reads real sample rows."""
+
+    noise: float = 1.0
 
     kind = "tiny"
     columns = ("sample_id", "images", "w2c", "fxfycxcy")
@@ -26,6 +28,9 @@ class TinyTask:
 
     def build_model(self) -> nn.Module:
         return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4))
+
+    def companions(self, device: torch.device) -> None:
+        return None
 
     def describe(self, model: nn.Module, batch: Tensors) -> dict[str, int | float | str]:
         return {"parameters": sum(p.numel() for p in model.parameters())}
@@ -42,19 +47,28 @@ class TinyTask:
         }
 
     def loss(
-        self, model: nn.Module, batch: Tensors, generator: torch.Generator
+        self, model: nn.Module, batch: Tensors, moment: Moment
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        noise = torch.rand(batch["intrinsics"].shape, generator=generator)
+        noise = self.noise * torch.rand(batch["intrinsics"].shape, generator=moment.generator)
         loss = (model(batch["intrinsics"] + noise) - batch["colours"]).square().mean()
         return loss, {"loss": loss.detach()}
 
-    def evaluate(self, model: nn.Module, rows: Sequence[tuple[int, Row]]) -> list[dict[str, float]]:
+    def evaluate(self, model: nn.Module, rows: Sequence[tuple[int, Row]], companions: None) -> list[dict[str, float]]:
         batches = [(number, self.collate([row])) for number, row in rows]
         errors = [float((model(b["intrinsics"]) - b["colours"]).square().mean()) for _, b in batches]
         return [
             {"score": -error, "blank_score": -1.0, "number": float(n)}
             for error, (n, _) in zip(errors, batches, strict=True)
         ]
+
+    def panels(self, model: nn.Module, rows: Sequence[tuple[int, Row]], companions: None) -> Panels:
+        """One patch of the predicted colour per row."""
+        return {
+            f"row{number}": np.full((4, 6, 3), round(self._mean(model, row) * 255), np.uint8) for number, row in rows
+        }
+
+    def _mean(self, model: nn.Module, row: Row) -> float:
+        return float(model(self.collate([row])["intrinsics"]).clamp(0, 1).mean())
 
 
 @dataclass(frozen=True)
@@ -66,13 +80,13 @@ class FragileTask(TinyTask):
     calls: list[int] = field(default_factory=list)
 
     def loss(
-        self, model: nn.Module, batch: Tensors, generator: torch.Generator
+        self, model: nn.Module, batch: Tensors, moment: Moment
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         self.calls.append(1)
         if len(self.calls) > self.after and not self.marker.exists():
             self.marker.touch()
             raise RuntimeError("the machine went away")
-        return super().loss(model, batch, generator)
+        return super().loss(model, batch, moment)
 
 
 class ListReporter:
@@ -81,9 +95,14 @@ class ListReporter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lines: list[dict[str, Any]] = []
+        self.pictures: dict[int, Panels] = {}
 
     def log(self, entry: dict[str, Any]) -> None:
         self.lines.append(entry)
 
-    def checkpoint(self, metrics: dict[str, float], write: Callable[[Path], None]) -> None:
+    def panels(self, step: int, images: Panels) -> list[str]:
+        self.pictures[step] = images
+        return list(images)
+
+    def checkpoint(self, metrics: dict[str, float], write: Callable[[Path], None], last: bool) -> None:
         write(self.folder / f"step{int(metrics['step'])}")
