@@ -39,6 +39,7 @@ from mouse_facelift.evaluation.summary import mean_scores, metrics_record, sampl
 from mouse_facelift.gaussians.turntable import TurntableConfig
 from mouse_facelift.gslrm.step import Background, ViewConfig
 from mouse_facelift.samples.dataset import Dataset, open_dataset
+from mouse_facelift.samples.reduction import reduced_to
 from mouse_facelift.samples.schema import sample_from_row
 from mouse_facelift.storage import Store, inside
 from pipelines.session import connect
@@ -173,6 +174,7 @@ class Reconstructor:
         config, done = self.config, []
         for row in table.to_pylist():
             sample, job = sample_from_row(row), self.jobs[row["sample_id"]]
+            sample = reduced_to(sample, self.model.config.image_size)
             choice = choose_views(sample.cameras, config.hold_out, config.inputs, job.index)
             result = reconstruct_sample(self.model, sample, choice, background=self.background)
             folder = sample_folder(config.out, sample.sample_id)

@@ -19,7 +19,7 @@ from mouse_facelift.gslrm.losses import LossNetworks
 from mouse_facelift.gslrm.model import GSLRM, compiled
 from mouse_facelift.gslrm.step import training_loss
 from mouse_facelift.perceptual.distances import LPIPS
-from mouse_facelift.samples.reduction import reduced_images, reduced_intrinsics, reduced_sample, reduction_factor
+from mouse_facelift.samples.reduction import reduced_images, reduced_intrinsics, reduced_to, reduction_factor
 from mouse_facelift.samples.schema import Sample, decode_views, sample_from_row
 from training.gslrm_memory import GIB, estimate_memory
 from training.gslrm_settings import GSLRMTrainingConfig
@@ -33,7 +33,7 @@ class GSLRMTask:
     config: GSLRMTrainingConfig
 
     kind = "gslrm"
-    columns = ("sample_id", "images", "w2c", "fxfycxcy")
+    columns = ("sample_id", "images", "camera", "w2c", "fxfycxcy")
     verdict = ("psnr_foreground", "blank_psnr_foreground")
 
     def build_model(self) -> GSLRM:
@@ -56,12 +56,15 @@ class GSLRMTask:
         }
 
     def check_sample(self, row: Row) -> None:
-        images, _, _ = decode_views(row)
-        views, height, width = images.shape[:3]
         asked, patch, name = self.config.views, self.config.model.patch_size, f"sample {row['sample_id']}"
+        for camera in asked.hold_out:
+            if camera not in row["camera"]:
+                raise InputError(f"{name} has no camera {camera} to hold out; it has {', '.join(row['camera'])}")
+        images, _, _ = decode_views(row, self._trained_views(row))
+        views, height, width = images.shape[:3]
         if views < max(asked.num_inputs, asked.num_targets):
             raise InputError(
-                f"{name} has {views} views, the run asks for {asked.num_inputs} inputs and "
+                f"{name} has {views} views to train on, the run asks for {asked.num_inputs} inputs and "
                 f"{asked.num_targets} targets; lower --views.num-inputs or --views.num-targets"
             )
         factor = reduction_factor(height, self.config.model.image_size, name)
@@ -97,7 +100,10 @@ class GSLRMTask:
     def evaluate(
         self, model: nn.Module, rows: Sequence[tuple[int, Row]], companions: LossNetworks
     ) -> list[dict[str, float]]:
-        """All views but one go in, the one left out is compared; which one rotates with the row's number."""
+        """All views but one go in, the one left out is compared; which one rotates with the row's number.
+
+        Cameras held out from training never go in; where there are any, the one left out is one of them.
+        """
         scores = [self._held_out(model, number, row, companions)[1].scores for number, row in rows]
         return [score.named() for score in scores if score is not None]
 
@@ -107,17 +113,20 @@ class GSLRMTask:
             f"sample{number}": held_out_sheet(*self._held_out(model, number, row, companions)) for number, row in rows
         }
 
+    def _trained_views(self, row: Row) -> list[int]:
+        """Positions of the views that are not held out from training."""
+        return [view for view, camera in enumerate(row["camera"]) if camera not in self.config.views.hold_out]
+
     def _views(self, row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        images, w2c, fxfycxcy = decode_views(row)
+        images, w2c, fxfycxcy = decode_views(row, self._trained_views(row))
         factor = reduction_factor(images.shape[1], self.config.model.image_size, f"sample {row['sample_id']}")
         return reduced_images(images, factor), w2c, reduced_intrinsics(fxfycxcy, factor)
 
     def _held_out(self, model: nn.Module, number: int, row: Row, networks: Any) -> tuple[Sample, Reconstruction]:
         assert isinstance(model, GSLRM)
-        sample = sample_from_row(row)
-        size = self.config.model.image_size
-        sample = reduced_sample(sample, reduction_factor(sample.images.shape[1], size, f"sample {sample.sample_id}"))
-        choice = choose_views(sample.cameras, ROTATE, None, number)
+        sample = reduced_to(sample_from_row(row), self.config.model.image_size)
+        never = self.config.views.hold_out
+        choice = choose_views(sample.cameras, never[number % len(never)] if never else ROTATE, None, number, never)
         lpips = networks.lpips if isinstance(networks.lpips, LPIPS) else None
         background = self.config.views.background
         return sample, reconstruct_sample(model, sample, choice, background=background, lpips=lpips)

@@ -80,9 +80,25 @@ def test_held_out_view_rotates_and_is_not_an_input(rows: list[dict[str, Any]]) -
     assert held_out_1["blank_mask_iou"] == 0.0 and held_out_1["nearest_mask_iou"] > 0.0
 
 
+def test_a_camera_held_out_from_training_is_neither_input_nor_target_and_alone_is_scored(
+    rows: list[dict[str, Any]],
+) -> None:
+    names = list(rows[0]["camera"])
+    task = GSLRMTask(replace(DEBUG, views=replace(DEBUG.views, num_inputs=3, num_targets=3, hold_out=(names[2],))))
+    batch, whole = task.collate(rows[:1]), TASK.collate(rows[:1])
+    assert torch.equal(batch["images"], whole["images"][:, [0, 1, 3]])
+    assert torch.equal(batch["w2c"], whole["w2c"][:, [0, 1, 3]])
+    torch.manual_seed(0)
+    model = task.build_model().eval()
+    first, second = (task.evaluate(model, [(number, rows[0])], NONE)[0] for number in (0, 1))
+    assert first == second == TASK.evaluate(model, [(2, rows[0])], NONE)[0]
+    with pytest.raises(InputError, match="no camera 99 to hold out"):
+        GSLRMTask(replace(DEBUG, views=replace(DEBUG.views, hold_out=("99",)))).check_sample(rows[0])
+
+
 def test_samples_the_model_cannot_use_are_refused(rows: list[dict[str, Any]]) -> None:
     TASK.check_sample(rows[0])
-    with pytest.raises(InputError, match="has 4 views, the run asks for 5 inputs"):
+    with pytest.raises(InputError, match="has 4 views to train on, the run asks for 5 inputs"):
         GSLRMTask(replace(DEBUG, views=ViewConfig(num_inputs=5, num_targets=2))).check_sample(rows[0])
     with pytest.raises(InputError, match="32x32 px, not a multiple of the patch of 12 px"):
         GSLRMTask(replace(DEBUG, model=replace(DEBUG.model, image_size=36, patch_size=12))).check_sample(rows[0])

@@ -64,7 +64,9 @@ class Reconstruction:
     """None when no view was held out."""
 
 
-def choose_views(cameras: Sequence[Camera], hold_out: str, inputs: int | None, index: int) -> ViewChoice:
+def choose_views(
+    cameras: Sequence[Camera], hold_out: str, inputs: int | None, index: int, never: Sequence[str] = ()
+) -> ViewChoice:
     """The views of the ``index``-th sample.
 
     Args:
@@ -73,6 +75,7 @@ def choose_views(cameras: Sequence[Camera], hold_out: str, inputs: int | None, i
             anything else is the name of the camera to hold out.
         inputs: how many of the other views go in, evenly spread in azimuth; all when None.
         index: the sample's number.
+        never: names of cameras that do not go in either way.
 
     Raises:
         InputError: no such camera, or not that many views.
@@ -88,7 +91,7 @@ def choose_views(cameras: Sequence[Camera], hold_out: str, inputs: int | None, i
         raise InputError(
             f"--hold-out {hold_out}: no such camera; the dataset has {', '.join(names)}, or rotate or none"
         )
-    rest = [view for view in range(len(names)) if view != held_out]
+    rest = [view for view, name in enumerate(names) if view != held_out and name not in never]
     count = len(rest) if inputs is None else inputs
     if not 1 <= count <= len(rest):
         raise InputError(

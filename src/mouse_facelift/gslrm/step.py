@@ -44,6 +44,9 @@ class ViewConfig:
     """Views rendered and compared; held-out ones first, then inputs."""
     background: Background = "white"
     """Colour behind the animal in inputs, targets and renderings; "random" draws one per sample and step."""
+    hold_out: tuple[str, ...] = ()
+    """Cameras kept out of training altogether, by name: neither inputs nor targets. Evaluation then compares them, and
+    only them; otherwise every view in turn."""
     turn: bool = False
     """Turn every sample's world about the vertical by an angle of its own, cameras and all: for rigs and animals that
     may stand anyhow. Pictures stay as they are."""

@@ -53,6 +53,15 @@ def reduced_intrinsics(fxfycxcy: Float32[np.ndarray, "v 4"], factor: int) -> Flo
     return fxfycxcy / np.float32(factor)
 
 
+def reduced_to(sample: Sample, wanted: int) -> Sample:
+    """The sample with images of `wanted` pixels a side, or as it is where they are not larger than that.
+
+    Raises:
+        InputError: they are larger, but not by a whole factor.
+    """
+    return reduced_sample(sample, reduction_factor(sample.images.shape[1], wanted, f"sample {sample.sample_id}"))
+
+
 def reduced_sample(sample: Sample, factor: int) -> Sample:
     """The sample at 1 / `factor` of its resolution."""
     if factor == 1:

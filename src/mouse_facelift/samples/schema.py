@@ -146,12 +146,13 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 4"]:
 
 
 def decode_views(
-    row: Mapping[str, Any],
+    row: Mapping[str, Any], views: Sequence[int] | None = None
 ) -> tuple[UInt8[np.ndarray, "v h w 4"], Float32[np.ndarray, "v 4 4"], Float32[np.ndarray, "v 4"]]:
-    """(images, w2c, fxfycxcy) of a row, ready for a model."""
-    images = np.stack([decode_image(image["bytes"]) for image in row["images"]])
-    w2c = np.array([list(m) for m in row["w2c"]], dtype=np.float32).reshape(-1, 4, 4)
-    return images, w2c, np.array([list(f) for f in row["fxfycxcy"]], dtype=np.float32)
+    """(images, w2c, fxfycxcy) of a row, ready for a model: of all views, or of those at the positions ``views``."""
+    chosen = range(len(row["images"])) if views is None else views
+    images = np.stack([decode_image(row["images"][view]["bytes"]) for view in chosen])
+    w2c = np.array([list(row["w2c"][view]) for view in chosen], dtype=np.float32).reshape(-1, 4, 4)
+    return images, w2c, np.array([list(row["fxfycxcy"][view]) for view in chosen], dtype=np.float32)
 
 
 def row_from_sample(sample: Sample) -> dict[str, Any]:
