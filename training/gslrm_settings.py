@@ -9,7 +9,7 @@ from typing import Literal
 
 from mouse_facelift.config import REQUIRED
 from mouse_facelift.gslrm.config import GSLRMConfig
-from mouse_facelift.gslrm.losses import LossConfig
+from mouse_facelift.gslrm.loss_config import LossConfig
 from mouse_facelift.gslrm.presets import preset
 from mouse_facelift.gslrm.step import ViewConfig
 from training.settings import OptimiserConfig, TrainingConfig

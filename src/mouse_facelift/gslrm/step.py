@@ -21,7 +21,8 @@ from mouse_facelift.gaussians.rendering import render
 from mouse_facelift.gslrm.augment import augmented
 from mouse_facelift.gslrm.batch import Batch
 from mouse_facelift.gslrm.batched_gaussians import BatchedGaussians
-from mouse_facelift.gslrm.losses import LossConfig, LossNetworks, geometry_losses, image_losses, image_scalar_names
+from mouse_facelift.gslrm.loss_config import LossConfig
+from mouse_facelift.gslrm.losses import LossNetworks, geometry_losses, image_losses, image_scalar_names
 
 Background = Literal["white", "black", "grey", "random"]
 

@@ -15,16 +15,8 @@ from mouse_facelift.config import UsageError, from_plain, parse, to_plain
 from mouse_facelift.errors import InputError
 from mouse_facelift.gslrm import loss_terms, losses
 from mouse_facelift.gslrm.config import GSLRMConfig
-from mouse_facelift.gslrm.losses import (
-    GEOMETRY_TERMS,
-    IMAGE_TERMS,
-    LossConfig,
-    LossNetworks,
-    Ramps,
-    geometry_losses,
-    image_losses,
-    image_scalar_names,
-)
+from mouse_facelift.gslrm.loss_config import GEOMETRY_TERMS, IMAGE_TERMS, LossConfig, Ramps
+from mouse_facelift.gslrm.losses import LossNetworks, geometry_losses, image_losses, image_scalar_names
 from mouse_facelift.gslrm.model import GSLRM
 from mouse_facelift.gslrm.rays import pixel_rays
 from mouse_facelift.perceptual.vgg import VGG19_BLOCKS, layer_channels

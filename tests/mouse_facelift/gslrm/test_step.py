@@ -17,7 +17,7 @@ from mouse_facelift.gaussians.gaussians import Gaussians
 from mouse_facelift.gaussians.rendering import render
 from mouse_facelift.gslrm.batch import Batch
 from mouse_facelift.gslrm.config import GSLRMConfig
-from mouse_facelift.gslrm.losses import LossConfig
+from mouse_facelift.gslrm.loss_config import LossConfig
 from mouse_facelift.gslrm.model import GSLRM
 from mouse_facelift.gslrm.step import (
     Background,
