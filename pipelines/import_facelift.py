@@ -128,7 +128,7 @@ def _run(config: ImportConfig, store: Store, units: Sequence[_Unit]) -> None:
         unit = todo[row["item"]]
         result = import_samples(unit.samples, config.source, config.gate if config.reject else None)
         if result.samples.num_rows:
-            store.write_table(unit.shard, result.samples)
+            store.write_table(unit.shard, result.samples, digest=True)
         store.write_table(unit.marker, result.rejected)
         return {"count": len(unit.samples)}
 

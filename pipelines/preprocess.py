@@ -29,13 +29,22 @@ from mouse_facelift.samples.dataset import MANIFEST, REJECTED, describe_capture,
 from mouse_facelift.samples.gate import GateConfig
 from mouse_facelift.samples.legacy import RECIPES
 from mouse_facelift.samples.shards import EXACT, ViewFormat
-from mouse_facelift.samples.similarity import WorldScale, Zoom, find_similarity, jumps_by_capture
+from mouse_facelift.samples.similarity import WorldScale, Zoom, find_similarity
 from mouse_facelift.samples.splits import SplitConfig
 from mouse_facelift.samples.track import HULL, find_track
 from mouse_facelift.samples.units import FrameSelection, Unit, describe_plan, plan_units
 from mouse_facelift.samples.verdict import VerdictConfig, describe_verdict
 from mouse_facelift.storage import Store
-from pipelines.preprocess_units import Job, find_backgrounds, load_places, load_rejected, survey_units, write_units
+from pipelines.preprocess_units import (
+    CentresWriter,
+    Job,
+    find_backgrounds,
+    load_places,
+    load_rejected,
+    survey_units,
+    write_plan,
+    write_units,
+)
 from pipelines.session import connect
 from pipelines.units_of_work import WORK, claim, finished_dataset
 
@@ -66,9 +75,9 @@ class PreprocessConfig(FrameSelection):
     method: str = EXACT
     """How views are normalised. Anything but exact is an old recipe whose cameras do not describe its pictures, for
     comparisons only (`inspect` lists them); its rows pass the gate unjudged."""
-    unit_frames: int = 64
-    """Frames per unit of work: one task and one shard. Each unit begins with a seek, which costs as much as decoding
-    several frames."""
+    unit_frames: int | None = None
+    """Frames per unit of work: one task and one shard. When left out, 32 to 256 by the length of the recording and its
+    keyframes, and units begin where seeking costs least."""
     source: Literal["real", "rendered"] = "real"
     """What the recordings are; kept in every row."""
     decoder: Decoder = "auto"
@@ -89,7 +98,7 @@ class PreprocessConfig(FrameSelection):
             raise InputError(f"--method {self.method}: there is no such method; choose {EXACT} or {', '.join(RECIPES)}")
         if self.method != EXACT and (self.zoom, self.world_scale) != (1.0, "auto"):
             raise InputError(f"--method {self.method} has its own scale; leave out --zoom and --world-scale")
-        if not 16 <= self.image_size <= MAX_IMAGE_SIZE or self.unit_frames < 1:
+        if not 16 <= self.image_size <= MAX_IMAGE_SIZE or not (self.unit_frames is None or self.unit_frames >= 1):
             raise InputError(
                 f"image-size ({self.image_size}) must be from 16 to {MAX_IMAGE_SIZE} and unit-frames at least 1"
             )
@@ -118,14 +127,19 @@ def preprocess(config: PreprocessConfig) -> dict[str, Any]:
     job = Job(config, captures, store)
     _announce(job, units, gap_frames)
     connect()
+    write_plan(job, units)
     survey_units(job, units, find_backgrounds(job))
-    surveys = load_places(job, units)
-    similarity = find_similarity(captures, units, surveys, config.zoom, config.world_scale, config.centre)
+    centres = CentresWriter(job)
+    similarity = find_similarity(
+        captures, units, load_places(job, units), config.zoom, config.world_scale, config.centre, centres.add
+    )
+    centres.flush()
     form = ViewFormat(config.image_size, similarity.scale, similarity.zoom, config.method)
-    write_units(job, units, form, similarity.centres)
+    write_units(job, units, form)
+    written = set(store.list())
     manifest = finish_dataset(
         store,
-        [unit.shard for unit in units if store.exists(unit.shard)],
+        [unit.shard for unit in units if unit.shard in written],
         load_rejected(job, units),
         captures,
         identity,
@@ -133,7 +147,7 @@ def preprocess(config: PreprocessConfig) -> dict[str, Any]:
         gap_frames,
         splits,
         config.verdict,
-        jumps_by_capture(captures, units, surveys, config.centre),
+        similarity.jumps,
     )
     write_contact_sheet(store)
     store.delete(WORK)

@@ -1,28 +1,40 @@
 """What the tasks of `preprocess` do: backgrounds of views without masks, the survey of a unit, the writing of a unit.
 
-Every task gets the run's settings and recordings, and of the plan no more than its own unit: what travels to a task
-does not grow with the length of the recordings.
+Every task gets the run's settings and recordings and the number of its unit; it finds the unit, and the centres of its
+frames, in small tables that lie with the run's other work. So neither what travels to a task nor what the driver holds
+of it grows with the length of the recordings.
 """
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import cv2
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from mouse_facelift.capture.capture import Capture
 from mouse_facelift.capture.fetch import local_recording
 from mouse_facelift.capture.masks import estimate_background
 from mouse_facelift.evaluation.images import encode_png
 from mouse_facelift.samples.schema import decode_image
-from mouse_facelift.samples.shards import ViewFormat, make_unit
-from mouse_facelift.samples.survey import FrameSurvey, survey_frames, surveys_from_table, table_from_surveys
-from mouse_facelift.samples.units import Unit
+from mouse_facelift.samples.shards import REJECTED_SCHEMA, ViewFormat, make_unit
+from mouse_facelift.samples.similarity import UnitCentres
+from mouse_facelift.samples.survey import (
+    OUTLINE_COLUMN,
+    PLACES_COLUMNS,
+    UnitPlaces,
+    places_from_table,
+    survey_frames,
+    surveys_from_table,
+    table_from_surveys,
+)
+from mouse_facelift.samples.units import Unit, compact
 from mouse_facelift.storage import Store
 from pipelines.units_of_work import WORK, map_with_progress
 
@@ -30,9 +42,21 @@ if TYPE_CHECKING:
     from pipelines.preprocess import PreprocessConfig
 
 Backgrounds = Mapping[str, Mapping[str, UInt8[np.ndarray, "h w 3"]]]
-Centres = Mapping[int, Float[np.ndarray, "3"]]
-# What deciding scale and centres reads of a survey; outlines only decide a zoom that is to fit.
-_PLACES, _OUTLINE = ["frame", "error", "unreadable", "centre", "disagreement"], "outline"
+_T = TypeVar("_T")
+# Units per table of the plan: a task reads one for the sake of one row.
+_PIECE = 64
+_PLAN_SCHEMA = pa.schema(
+    [
+        pa.field("capture", pa.int32()),
+        pa.field("segment", pa.int32()),
+        pa.field("split", pa.string()),
+        pa.field("frames", pa.list_(pa.int32())),
+        pa.field("name", pa.string()),
+    ]
+)
+_CENTRES_SCHEMA = pa.schema([pa.field("centres", pa.list_(pa.float64()))])
+# Small files are read side by side, for a store may be far away; so many wait to be used at a time.
+_READERS, _AHEAD = 16, 256
 
 
 @dataclass(frozen=True)
@@ -75,61 +99,134 @@ def find_backgrounds(job: Job) -> Backgrounds:
     return found
 
 
+def write_plan(job: Job, units: Sequence[Unit]) -> None:
+    """Lay the plan out for the tasks; the same recordings and settings make the same plan."""
+    for number, piece in enumerate(_batches(units, _PIECE)):
+        rows = [
+            {"capture": u.capture, "segment": u.segment, "split": u.split, "frames": list(u.frames), "name": u.name}
+            for u in piece
+        ]
+        job.store.write_table(_plan_name(number), pa.Table.from_pylist(rows, schema=_PLAN_SCHEMA))
+
+
+class CentresWriter:
+    """Lays the smoothed centres out for the tasks, in pieces as the plan's; is given them in the plan's order."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._waiting, self._written = job, list[UnitCentres](), 0
+
+    def add(self, centres: Sequence[UnitCentres]) -> None:
+        """The centres of the next units."""
+        self._waiting += centres
+        while len(self._waiting) >= _PIECE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the next piece, or the last."""
+        piece, self._waiting = self._waiting[:_PIECE], self._waiting[_PIECE:]
+        if piece:
+            rows = [{"centres": centres.reshape(-1)} for centres in piece]
+            table = pa.Table.from_pylist(rows, schema=_CENTRES_SCHEMA)
+            self._job.store.write_table(_centres_name(self._written), table)
+            self._written += 1
+
+
 def survey_units(job: Job, units: Sequence[Unit], backgrounds: Backgrounds) -> None:
     """Survey the units that have not been yet."""
     config = job.config
 
-    def survey(unit: Unit, _: None) -> None:
+    def survey(unit: Unit, _: int) -> None:
         capture = job.recording(unit.capture)
         empty = backgrounds.get(capture.name, {})
         found = survey_frames(capture, unit.frames, empty, config.masks, config.centre, config.decoder, config.cleaning)
         job.store.write_table(_survey_name(unit), table_from_surveys(found))
 
-    _run_units("survey", job, ((unit, None) for unit in units), _survey_name, survey)
+    _run_units("survey", job, units, _survey_name, survey)
 
 
-def load_places(job: Job, units: Iterable[Unit]) -> list[list[FrameSurvey]]:
+def load_places(job: Job, units: Iterable[Unit]) -> Iterator[UnitPlaces]:
     """The units' surveys without silhouettes, and without outlines unless the zoom depends on them."""
-    columns = [*_PLACES, _OUTLINE] if job.config.zoom == "fit" else _PLACES
-    return [surveys_from_table(job.store.read_table(_survey_name(unit), columns)) for unit in units]
+    columns = [*PLACES_COLUMNS, OUTLINE_COLUMN] if job.config.zoom == "fit" else [*PLACES_COLUMNS]
+    return map(places_from_table, _read_tables(job.store, (_survey_name(unit) for unit in units), columns))
 
 
-def write_units(job: Job, units: Sequence[Unit], form: ViewFormat, centres: Mapping[str, Centres]) -> None:
+def write_units(job: Job, units: Sequence[Unit], form: ViewFormat) -> None:
     """Write the shards that have not been yet, and after each the unit's rejected rows."""
     config = job.config
 
-    def write(unit: Unit, placed: Centres) -> None:
+    def write(unit: Unit, number: int) -> None:
         capture = job.recording(unit.capture)
         survey = surveys_from_table(job.store.read_table(_survey_name(unit)))
+        placed = dict(zip(unit.frames, _planned_centres(job.store, number), strict=True))
         made = make_unit(capture, unit, survey, placed, form, config.gate, config.source, config.decoder)
         if made.samples.num_rows:
-            job.store.write_table(unit.shard, made.samples)
+            job.store.write_table(unit.shard, made.samples, digest=True)
         job.store.write_table(_rejected_name(unit), made.rejected)
 
-    _run_units("write", job, ((unit, centres[unit.name]) for unit in units), _rejected_name, write)
+    _run_units("write", job, units, _rejected_name, write)
 
 
 def load_rejected(job: Job, units: Iterable[Unit]) -> pa.Table:
     """The rejected rows of all units."""
-    return pa.concat_tables([job.store.read_table(_rejected_name(unit)) for unit in units])
+    tables = _read_tables(job.store, (_rejected_name(unit) for unit in units))
+    return pa.concat_tables([REJECTED_SCHEMA.empty_table(), *(table for table in tables if table.num_rows)])
 
 
 def _run_units(
-    stage: str, job: Job, parts: Iterable[tuple[Unit, Any]], name: Callable[[Unit], str], work: Callable[..., None]
+    stage: str, job: Job, units: Sequence[Unit], name: Callable[[Unit], str], work: Callable[[Unit, int], None]
 ) -> None:
-    """Run ``work(unit, what belongs to it)`` for every unit whose file ``name(unit)`` is not there yet."""
+    """Run ``work(unit, its number in the plan)`` for every unit whose file ``name(unit)`` is not there yet."""
     done = set(job.store.list(WORK))
-    todo = [part for part in parts if name(part[0]) not in done]
     views = [len(capture.views) for capture in job.captures]
+    # The longest first, so that at the end nobody waits long for the last.
+    order = np.argsort([-len(unit.frames) for unit in units], kind="stable")
+    todo = np.array([i for i in order if name(units[i]) not in done], np.int32)
 
     def task(row: dict[str, Any]) -> dict[str, Any]:
-        unit, own = pickle.loads(row["payload"])
-        work(unit, own)
+        # A task has one CPU; parallelism belongs to the tasks.
+        cv2.setNumThreads(1)
+        number = int(todo[row["item"]])
+        unit = _planned_unit(job.store, number)
+        work(unit, number)
         return {"count": len(unit.frames) * views[unit.capture]}
 
-    if todo:
-        total = sum(len(unit.frames) * views[unit.capture] for unit, _ in todo)
-        map_with_progress(stage, len(todo), task, total, payloads=(pickle.dumps(part) for part in todo))
+    if len(todo):
+        total = sum(len(units[i].frames) * views[units[i].capture] for i in todo)
+        map_with_progress(stage, len(todo), task, total)
+
+
+def _planned_unit(store: Store, number: int) -> Unit:
+    """A unit by its number in the plan."""
+    row = store.read_table(_plan_name(number // _PIECE)).slice(number % _PIECE, 1).to_pylist()[0]
+    return Unit(**row | {"frames": compact(np.array(row["frames"]))})
+
+
+def _planned_centres(store: Store, number: int) -> UnitCentres:
+    """The smoothed centres of a unit's frames by the unit's number in the plan."""
+    table = store.read_table(_centres_name(number // _PIECE))
+    return np.array(table["centres"][number % _PIECE].as_py()).reshape(-1, 3)
+
+
+def _read_tables(store: Store, names: Iterable[str], columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Tables of the store in order."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        for some in _batches(names, _AHEAD):
+            yield from pool.map(lambda name: store.read_table(name, columns), some)
+
+
+def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """``items`` in lists of ``size``, the last perhaps shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _plan_name(piece: int) -> str:
+    return f"{WORK}/plan/{piece:06d}.parquet"
+
+
+def _centres_name(piece: int) -> str:
+    return f"{WORK}/centres/{piece:06d}.parquet"
 
 
 def _background_name(capture: str, view: str) -> str:

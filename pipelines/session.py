@@ -39,9 +39,9 @@ def connect(*, num_cpus: int | None = None, log_to_driver: bool = False) -> None
     else:
         # A machine of one's own is not reclaimed by a cloud; watching for it costs each run a process and 2 s.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        # Ray's processes find "the cluster of this machine" through its temporary folder. Ray Train's watchman asks that
-        # cluster for the run's controller, and where another Ray was started on the machine (`ray start`) he would
-        # ask the wrong one, hear of no controller, and take the workers away. With a folder of its own he cannot.
+        # Ray's processes find "the cluster of this machine" through its temporary folder. Ray Train's cleaner asks that
+        # cluster for the run's controller; where another Ray was started on the machine (`ray start`), it would ask
+        # the wrong one, hear of no controller, and take the workers away. A folder of one's own keeps them apart.
         os.environ.setdefault("RAY_TMPDIR", f"{RAY_FOLDER}/{os.getpid()}")
         # Ray Train's bookkeeping asks the dashboard's state service for its own actors; without the dashboard it
         # fills the log with failed questions.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,9 @@ from mouse_facelift.storage import Store
 # Everything a run needs only while it runs; names that start with "_" are invisible to Parquet readers.
 WORK = "_work"
 _RUN = f"{WORK}/run.json"
+MOST_TASKS = 4096
+"""Beyond as many items a task takes several: Ray Data keeps a record of every block of its input for the whole run, and
+warns of 5,000 blocks and more."""
 
 
 def finished_dataset(store: Store, identity: dict[str, Any]) -> dict[str, Any]:
@@ -53,25 +56,24 @@ def map_with_progress(
     task: Callable[[dict[str, Any]], dict[str, Any]],
     total: int,
     unit: str = " view-frames",
-    payloads: Iterable[bytes] = (),
+    cpus: float = 1,
 ) -> None:
-    """One Ray task per item, each on one CPU.
+    """Run every item, each as a Ray task of its own unless there are more than :data:`MOST_TASKS`.
+
+    Items begin in their order: the largest should come first, for then nobody waits long for the last.
 
     Args:
         title: What the bar is called.
-        items: How many tasks; a task gets ``{"item": i}`` with ``i`` from 0.
-        task: Does an item's work and returns ``{"count": n}``, by which the bar advances.
+        items: How many items.
+        task: Does an item's work, given ``{"item": i}`` with ``i`` from 0, and returns ``{"count": n}``, by which the
+            bar advances. What it refers to is sent once, not with every task.
         total: What all counts add up to.
         unit: What is counted.
-        payloads: What each task alone needs, one per item; it finds its own under ``"payload"``. What a task refers to
-            by itself is sent to all of them.
+        cpus: What Ray sets aside for a task.
     """
-    rows = [{"item": i, "payload": payload} for i, payload in enumerate(payloads)] or [
-        {"item": i} for i in range(items)
-    ]
-    dataset = ray.data.from_items(rows, override_num_blocks=items)
+    dataset = ray.data.range(items, override_num_blocks=min(items, MOST_TASKS))
     with tqdm(total=total, desc=title, unit=unit, file=sys.stderr) as bar:
-        for row in dataset.map(partial(_answered, task), num_cpus=1).iter_rows():
+        for row in dataset.map(partial(_answered, task), num_cpus=cpus).iter_rows():
             if row["refused"]:
                 raise InputError(row["refused"])
             bar.update(row["count"])
@@ -80,6 +82,6 @@ def map_with_progress(
 def _answered(task: Callable[[dict[str, Any]], dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]:
     """A task's count, or what it refuses; as an exception Ray Data would hand over a traceback and no reason."""
     try:
-        return task(row) | {"refused": ""}
+        return task({"item": row["id"]}) | {"refused": ""}
     except InputError as error:
         return {"count": 0, "refused": str(error)}

@@ -65,7 +65,7 @@ def write_dataset(folder: Path, splits: Mapping[str, Sequence[Sample]]) -> Path:
     store = Store.at(folder)
     shards = {f"split={split}/part.parquet": samples for split, samples in splits.items()}
     for name, samples in shards.items():
-        store.write_table(name, table_from_samples(samples))
+        store.write_table(name, table_from_samples(samples), digest=True)
     rejected = pa.Table.from_pylist([], schema=REJECTED_SCHEMA)
     finish_dataset(store, list(shards), rejected, [], {}, {"scale": 0.01, "zoom": 1.0}, 0)
     return folder

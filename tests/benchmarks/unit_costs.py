@@ -1,10 +1,11 @@
 """What a unit of `preprocess` costs: processor time per stage, memory by length of the recording, the driver's share.
 
-    python -m tests.benchmarks.unit_costs --capture RECORDING [--image-size 512] [--unit-frames 32] [--nodes 8]
+    python -m tests.benchmarks.unit_costs --capture RECORDING [--image-size 512] [--unit-frames 64] [--nodes 8]
 
 * Processor time per view-frame of both stages, one process, a unit in the middle of the recording.
 * Peak memory of a process that does both stages for the last unit of a recording, for recordings of growing length.
-* Driver: units that do nothing, on a simulated cluster; the time per unit bounds how many a driver can hand out.
+* Driver: tasks that do nothing, on a simulated cluster; the time per task bounds how many a driver can hand out. What
+  it does per unit, at the scale of millions, is for `tests.benchmarks.driver_scale`.
 
 From these follow the core-hours and the elapsed time of `--hours` of recording on `--cluster-cpus` CPUs.
 """
@@ -29,6 +30,7 @@ from mouse_facelift.samples.gate import GateConfig
 from mouse_facelift.samples.shards import ViewFormat, make_unit
 from mouse_facelift.samples.survey import survey_frames
 from mouse_facelift.samples.units import Unit
+from pipelines.units_of_work import MOST_TASKS
 from tests.worlds import write_ball_recording
 
 # The mean camera distance of the six-camera rig is about 330 mm; the normalised one is 2.7.
@@ -42,7 +44,7 @@ class Config:
     capture: Path
     """A recording with mask videos."""
     image_size: int = 512
-    unit_frames: int = 32
+    unit_frames: int = 64
     lengths: tuple[int, ...] = (100, 400, 1600, 6400)
     """Frames of the recordings whose peak memory is compared."""
     nodes: int = 8
@@ -124,17 +126,18 @@ def main(config: Config) -> None:
             peak = peak_megabytes(recording, frames - count, count, 128)
             print(f"  rendered, 3 small views, {frames:6} frames: {peak:.0f} MB", flush=True)
     processor, elapsed = driver_costs(config.nodes, config.units)
-    print(f"driver, {config.nodes} nodes, per unit and stage: {1e3 * processor:.1f} ms of processor time, ", end="")
+    print(f"driver, {config.nodes} nodes, per task and stage: {1e3 * processor:.1f} ms of processor time, ", end="")
     print(f"{1e3 * elapsed:.1f} ms elapsed")
     frames = config.hours * 3600 * config.fps
-    hours, driver = frames / count * (survey + write) / 3600, 2 * frames / count * elapsed / 3600
+    tasks = min(frames / count, MOST_TASKS)
+    hours, driver = frames / count * (survey + write) / 3600, 2 * tasks * elapsed / 3600
     written = frames / count * size / 1e12
     print(
         f"{config.hours:.0f} h of {len(capture.views)} views at {config.fps:.0f} fps: {frames / count:.3g} units, ",
         end="",
     )
     print(f"{hours:.3g} core-hours, {hours / config.cluster_cpus:.2f} h on {config.cluster_cpus} CPUs, ", end="")
-    print(f"{written:.2f} TB written; one driver hands its units out in {driver:.1f} h")
+    print(f"{written:.2f} TB written; one driver hands out {tasks:.3g} tasks per stage in {driver:.2f} h")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -122,3 +124,23 @@ def test_a_full_or_forbidden_place_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="check the place"):
         Store.at(tmp_path / "file").write("a", b"")
+
+
+def test_a_tables_digest_follows_its_content_and_needs_the_files_end_alone(tmp_path: Path) -> None:
+    store = Store.at(tmp_path)
+    table = pa.table({"n": list(range(1000)), "bytes": [b"x" * 100] * 1000})
+    for name, content in (("a", table), ("b", table), ("c", table.slice(1))):
+        store.write_table(f"{name}.parquet", content, digest=True)
+    a, b, c = (store.table_digest(f"{name}.parquet") for name in "abc")
+    assert a == b != c
+    assert store.read("a.parquet") == store.read("b.parquet")
+    data = bytearray(store.read("a.parquet"))
+    data[50:5000] = bytes(4950)
+    store.write("a.parquet", bytes(data))
+    assert store.table_digest("a.parquet") == b
+    assert store.read_table("b.parquet", ["n"]).equals(table.select(["n"]))
+    store.write_table("plain.parquet", table)
+    with pytest.raises(InputError, match="does not say what it holds"):
+        store.table_digest("plain.parquet")
+    with pytest.raises(InputError, match="none.parquet does not exist"):
+        store.table_digest("none.parquet")

@@ -9,6 +9,7 @@ import pytest
 
 from mouse_facelift.errors import InputError
 from mouse_facelift.storage import Store
+from pipelines import units_of_work
 from pipelines.units_of_work import WORK, claim, map_with_progress
 
 
@@ -51,3 +52,21 @@ def test_every_item_is_one_task(tmp_path: Path, ray_session: None) -> None:
 
     map_with_progress("dig", 5, task, 10, " holes")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "1", "2", "3", "4"]
+
+
+def test_more_items_than_tasks_are_all_done(tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def task(row: dict[str, int]) -> dict[str, int]:
+        (tmp_path / str(row["item"])).write_text("done")
+        return {"count": 1}
+
+    monkeypatch.setattr(units_of_work, "MOST_TASKS", 3)
+    map_with_progress("dig", 11, task, 11, " holes")
+    assert {int(p.name) for p in tmp_path.iterdir()} == set(range(11))
+
+
+def test_what_a_task_refuses_is_told_as_it_is(ray_session: None) -> None:
+    def task(row: dict[str, int]) -> dict[str, int]:
+        raise InputError(f"item {row['item']}: give another")
+
+    with pytest.raises(InputError, match="^item 0: give another$"):
+        map_with_progress("dig", 1, task, 1)

@@ -106,6 +106,10 @@ class Capture:
         """When a frame was taken, in seconds."""
         return float(frame / self.fps if self.times is None else self.times[frame])
 
+    def times_s(self, frames: Int[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+        """:meth:`time_s` of many frames."""
+        return frames / self.fps if self.times is None else self.times[frames]
+
     def missed_by(self, frame: int) -> list[str]:
         """Names of the views that have no frame of that instant."""
         return [view.name for view in self.views if view.source_frames([frame])[0] < 0]

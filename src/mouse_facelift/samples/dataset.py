@@ -138,11 +138,12 @@ def finish_dataset(
 ) -> dict[str, Any]:
     """Write ``rejected.parquet`` and, last, ``dataset.json``; returns the manifest.
 
-    The fingerprint covers the bytes of every shard: two datasets with one fingerprint hold the same rows.
+    The fingerprint covers the content of every shard: two datasets with one fingerprint hold the same rows. Of a shard
+    only its digest and the columns of the verdict are read, so this costs little however large the dataset is.
 
     Args:
         store: Where the dataset goes; its shards are there already.
-        shards: Names of the shards, relative to the store.
+        shards: Names of the shards, relative to the store; written with their digest.
         rejected: Table of what was set aside; has the columns "reason" and "unreadable".
         captures, config, similarity: What the dataset was made from, and how.
         gap_frames: Number of frames that the gaps between splits left out.
@@ -152,7 +153,7 @@ def finish_dataset(
     """
     digest, rows, tables = hashlib.sha256(), {}, [_NO_ROWS]
     for name in shards:
-        digest.update(name.encode() + hashlib.sha256(store.read(name)).digest())
+        digest.update(name.encode() + store.table_digest(name).encode())
         tables.append(store.read_table(name, list(VERDICT_COLUMNS)).select(VERDICT_COLUMNS).cast(_NO_ROWS.schema))
         rows[name] = tables[-1].num_rows
     kept = pa.concat_tables(tables)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from mouse_facelift.errors import InputError
 from mouse_facelift.samples.centres import CentreConfig, smooth_centres
 from mouse_facelift.samples.jumps import find_jumps
 from mouse_facelift.samples.normalise import normalised_camera
-from mouse_facelift.samples.survey import FrameSurvey
+from mouse_facelift.samples.survey import UnitPlaces
 from mouse_facelift.samples.units import Unit
 
 # Pixels left free between the animal and the image border by ``--zoom fit``, at 512 px.
@@ -27,108 +28,116 @@ _FIT_MARGIN = 8 / 512
 # them; the gate will refuse it, and until then it must not decide how large the animal is.
 _DISAGREEMENT = 0.5
 
+# How many of the reasons why no frame can be used are told.
+_ERRORS_TOLD = 3
+
 Zoom = float | Literal["fit"]
 WorldScale = float | Literal["auto"]
 
 
+# Smoothed centres of a unit's frames; nan for frames that cannot be used.
+UnitCentres = Float[np.ndarray, "n 3"]
+
+
 @dataclass(frozen=True)
 class Similarity:
-    """``X_normalised = scale (X_mm - centre)`` with one centre per (unit, frame); focal length FaceLift's x zoom."""
+    """``X_normalised = scale (X_mm - centre)`` with one centre per frame; focal length FaceLift's x zoom."""
 
     scale: float
     zoom: float
-    centres: Mapping[str, Mapping[int, Float[np.ndarray, "3"]]]
-    """Smoothed centres by unit name, then frame; frames that cannot be used are absent."""
+    jumps: Mapping[str, Sequence[tuple[int, float]]]
+    """By capture, (frame, mm) of sudden moves inside what was taken for one segment: cuts nobody told of, perhaps."""
 
 
 def find_similarity(
     captures: Sequence[Capture],
-    units: Sequence[Unit],
-    surveys: Sequence[Sequence[FrameSurvey]],
+    units: Iterable[Unit],
+    surveys: Iterable[UnitPlaces],
     zoom: Zoom,
     world_scale: WorldScale,
     config: CentreConfig,
+    keep: Callable[[Sequence[UnitCentres]], None],
 ) -> Similarity:
-    """Decide scale, zoom and centres from the whole survey (``surveys[i]`` belongs to ``units[i]``)."""
-    centres = _smoothed(captures, units, surveys, config)
-    if not any(centres.values()):
-        errors = {s.error for survey in surveys for s in survey if s.error}
+    """Decide scale, zoom and centres from the whole survey, one segment of a recording in memory at a time.
+
+    Args:
+        captures: The recordings.
+        units: In the order of the plan: segment by segment.
+        surveys: What was found in each unit.
+        zoom, world_scale, config: See the settings of `preprocess`.
+        keep: Is handed the centres of the next few units, until all have been.
+
+    Raises:
+        InputError: No frame can be used, or none decides a zoom that is to fit.
+    """
+    distances, count, largest, errors = 0.0, 0, np.inf, set[str]()
+    jumps: dict[str, list[tuple[int, float]]] = {}
+    pairs = zip(units, surveys, strict=True)
+    for (number, _), group in groupby(pairs, key=lambda pair: (pair[0].capture, pair[0].segment)):
+        capture, found = captures[number], [places for _, places in group]
+        if sudden := _jumps(capture, found, config):
+            jumps.setdefault(capture.name, []).extend(sudden)
+        centres = _smoothed(capture, found, config)
+        keep(centres)
+        apart = _distances(capture, np.concatenate(centres))
+        distances, count = distances + float(apart.sum()), count + len(apart)
+        if zoom == "fit":
+            largest = min(largest, _segment_zoom(capture, found, centres))
+        errors = set(sorted(errors.union(*(places.errors for places in found)))[:_ERRORS_TOLD])
+    if not count:
         where = ", ".join(str(capture.path) for capture in captures)
-        raise InputError(f"{where}: no frame can be used: {'; '.join(sorted(errors)[:3])}")
-    scale = _mean_distance_scale(captures, units, centres) if world_scale == "auto" else world_scale
+        raise InputError(f"{where}: no frame can be used: {'; '.join(sorted(errors))}")
+    scale = FACELIFT_RADIUS / (distances / count) if world_scale == "auto" else world_scale
     if scale <= 0:
         raise InputError(f"world-scale must be positive or 'auto', not {scale}")
     if zoom == "fit":
-        zooms = [
-            _largest_zoom(view.camera, outline, centre)
-            for unit, survey in zip(units, surveys, strict=True)
-            for frame in survey
-            if frame.error is None and frame.disagreement < _DISAGREEMENT
-            if (centre := centres[unit.name].get(frame.frame)) is not None
-            for view, outline in zip(captures[unit.capture].views, frame.outlines, strict=True)
-        ]
-        if not zooms:
+        if not np.isfinite(largest):
             raise InputError(
                 "zoom fit: in no frame do the silhouettes agree on one animal; check masks and calibration"
             )
         # Three decimals, rounded down: still clips nothing, and reads well in a manifest.
-        zoom = math.floor(min(zooms) * 1000) / 1000
+        zoom = math.floor(largest * 1000) / 1000
     elif zoom <= 0:
         raise InputError(f"zoom must be positive or 'fit', not {zoom}")
-    return Similarity(scale, float(zoom), centres)
+    return Similarity(scale, float(zoom), jumps)
 
 
-def jumps_by_capture(
-    captures: Sequence[Capture], units: Sequence[Unit], surveys: Sequence[Sequence[FrameSurvey]], config: CentreConfig
-) -> dict[str, list[tuple[int, float]]]:
-    """(frame, mm) of sudden moves inside what was taken for one segment: cuts that nobody told of, perhaps."""
-    found: dict[str, list[tuple[int, float]]] = {}
-    segments: dict[tuple[int, int], list[FrameSurvey]] = {}
-    for unit, survey in zip(units, surveys, strict=True):
-        segments.setdefault((unit.capture, unit.segment), []).extend(s for s in survey if s.centre is not None)
-    for (number, _), survey in segments.items():
-        ordered = sorted(survey, key=lambda s: s.frame)
-        centres = np.array([s.centre for s in ordered]).reshape(-1, 3)
-        jumps = find_jumps(np.array([s.frame for s in ordered]), centres, captures[number].fps, config.jumps)
-        found.setdefault(captures[number].name, []).extend(jumps)
-    return {name: jumps for name, jumps in found.items() if jumps}
+def _jumps(capture: Capture, found: Sequence[UnitPlaces], config: CentreConfig) -> list[tuple[int, float]]:
+    """Sudden moves in one segment."""
+    frames = np.concatenate([places.frames[places.found] for places in found])
+    centres = np.concatenate([places.centres[places.found] for places in found])
+    order = np.argsort(frames, kind="stable")
+    return find_jumps(frames[order], centres[order], capture.fps, config.jumps)
 
 
-def _mean_distance_scale(
-    captures: Sequence[Capture], units: Sequence[Unit], centres: Mapping[str, Mapping[int, Float[np.ndarray, "3"]]]
-) -> float:
-    """The scale at which cameras are, on average over views and frames, at FaceLift's distance from the animal."""
-    distances = [
-        np.linalg.norm(view.camera.centre - centre)
-        for unit in units
-        for centre in centres[unit.name].values()
-        for view in captures[unit.capture].views
-    ]
-    return FACELIFT_RADIUS / float(np.mean(distances))
+def _smoothed(capture: Capture, found: Sequence[UnitPlaces], config: CentreConfig) -> list[UnitCentres]:
+    """Centres of one segment smoothed over time, across units and splits."""
+    frames = np.concatenate([places.frames for places in found])
+    centres = np.concatenate([places.centres for places in found])
+    order = np.argsort(frames, kind="stable")
+    order = order[~np.isnan(centres[order, 0])]
+    centres[order] = smooth_centres(centres[order], capture.times_s(frames[order]), config.smoothing_s)
+    return np.split(centres, np.cumsum([len(places.frames) for places in found])[:-1])
 
 
-def _smoothed(
-    captures: Sequence[Capture],
-    units: Sequence[Unit],
-    surveys: Sequence[Sequence[FrameSurvey]],
-    config: CentreConfig,
-) -> dict[str, dict[int, Float[np.ndarray, "3"]]]:
-    """Centres smoothed within each segment of each capture, across units and splits but never across a cut."""
-    groups: dict[tuple[int, int], list[tuple[int, str, Float[np.ndarray, "3"]]]] = {}
-    for unit, survey in zip(units, surveys, strict=True):
-        usable = [(s.frame, unit.name, s.centre) for s in survey if s.centre is not None]
-        groups.setdefault((unit.capture, unit.segment), []).extend(usable)
-    smoothed: dict[str, dict[int, Float[np.ndarray, "3"]]] = {unit.name: {} for unit in units}
-    for (capture, _), found in groups.items():
-        if not found:
-            continue
-        found.sort(key=lambda entry: entry[0])
-        times = np.array([captures[capture].time_s(frame) for frame, _, _ in found])
-        for (frame, unit, _), centre in zip(
-            found, smooth_centres(np.stack([c for _, _, c in found]), times, config.smoothing_s), strict=True
-        ):
-            smoothed[unit][frame] = centre
-    return smoothed
+def _distances(capture: Capture, centres: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " m"]:
+    """Every camera's distance from every centre that there is."""
+    cameras = np.array([view.camera.centre for view in capture.views]).reshape(-1, 3)
+    there = centres[~np.isnan(centres[:, 0])]
+    return np.linalg.norm(cameras - there[:, None], axis=-1).reshape(-1)
+
+
+def _segment_zoom(capture: Capture, found: Sequence[UnitPlaces], centres: Sequence[UnitCentres]) -> float:
+    """The largest zoom that clips no silhouette of a segment; infinite where none decides."""
+    return min(
+        (
+            _largest_zoom(view.camera, outline, own[i])
+            for places, own in zip(found, centres, strict=True)
+            for i in np.flatnonzero(places.usable & places.found & (places.disagreement < _DISAGREEMENT))
+            for view, outline in zip(capture.views, places.outlines_of(int(i)), strict=True)
+        ),
+        default=np.inf,
+    )
 
 
 def _largest_zoom(camera: Camera, outline: Float[np.ndarray, "n 2"], centre: Float[np.ndarray, "3"]) -> float:

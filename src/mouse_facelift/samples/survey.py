@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from mouse_facelift.cameras import Camera
 from mouse_facelift.capture.boxed_mask import BoxedMask
@@ -191,3 +191,54 @@ def surveys_from_table(table: pa.Table) -> list[FrameSurvey]:
         )
         for row in table.to_pylist()
     ]
+
+
+@dataclass(frozen=True, eq=False)
+class UnitPlaces:
+    """What scale, zoom and smoothing need of the survey of a unit: a few dozen bytes per frame, or the outlines too.
+
+    Attributes:
+        frames: Frame numbers.
+        centres: 3-D centres in world units; nan where there is none.
+        usable: Frames without an error.
+        disagreement: As in :class:`FrameSurvey`.
+        errors: What is wrong with the others.
+        outlines: Per frame and view; None where they were not read.
+    """
+
+    frames: Int[np.ndarray, " n"]
+    centres: Float[np.ndarray, "n 3"]
+    usable: Bool[np.ndarray, " n"]
+    disagreement: Float[np.ndarray, " n"]
+    errors: frozenset[str]
+    outlines: pa.ChunkedArray | None = None
+
+    @property
+    def found(self) -> Bool[np.ndarray, " n"]:
+        """Frames with a centre."""
+        return ~np.isnan(self.centres[:, 0])
+
+    def outlines_of(self, number: int) -> list[Float[np.ndarray, "k 2"]]:
+        """Per view, the outline in the ``number``-th frame."""
+        if self.outlines is None:
+            raise ValueError("the survey was read without outlines")
+        return [np.array(outline, dtype=np.float64).reshape(-1, 2) for outline in self.outlines[number].as_py()]
+
+
+# The columns that :func:`places_from_table` needs, and the one it takes along where it is there.
+PLACES_COLUMNS, OUTLINE_COLUMN = ("frame", "error", "centre", "disagreement"), "outline"
+
+
+def places_from_table(table: pa.Table) -> UnitPlaces:
+    """The places in a table of :func:`table_from_surveys`, or in its :data:`PLACES_COLUMNS`."""
+    found = table["centre"].combine_chunks()
+    centres = np.full((table.num_rows, 3), np.nan)
+    centres[found.is_valid().to_numpy(zero_copy_only=False)] = found.flatten().to_numpy().reshape(-1, 3)
+    return UnitPlaces(
+        table["frame"].to_numpy(),
+        centres,
+        table["error"].is_null().to_numpy(),
+        table["disagreement"].to_numpy(),
+        frozenset(table["error"].drop_null().unique().to_pylist()),
+        table[OUTLINE_COLUMN] if OUTLINE_COLUMN in table.column_names else None,
+    )

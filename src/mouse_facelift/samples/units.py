@@ -1,5 +1,7 @@
 """Units of work: a few dozen frames of one capture, decoded together and written as one file.
 
+A plan is a million units for a thousand hours: each holds what it is, not a list of its frames.
+
 A unit never crosses a segment or a split, and its name follows from what it holds, so that a run that was killed finds
 what it had finished.
 """
@@ -11,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from mouse_facelift.capture.capture import Capture
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.splits import SplitConfig, assign_splits, check_captures, describe_splits
+from mouse_facelift.samples.unit_cuts import cheapest_cuts, longest_unit
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,22 @@ class FrameSelection:
             raise InputError("give either --stride or --num-samples, not both")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unit:
-    """Frames of one capture, one segment and one split, that are processed and written together."""
+    """Frames of one capture, one segment and one split, that are processed and written together.
+
+    Attributes:
+        capture: Number of the capture in the run.
+        segment: Number of the segment in the capture.
+        split: "train" or "val".
+        frames: Increasing; a range where they are evenly spaced.
+        name: Unique in the run.
+    """
 
     capture: int
     segment: int
     split: str
-    frames: tuple[int, ...]
+    frames: Sequence[int]
     name: str
 
     @property
@@ -54,34 +66,63 @@ class Unit:
 
 
 def plan_units(
-    captures: Sequence[Capture], selection: FrameSelection, splits: SplitConfig, unit_frames: int
+    captures: Sequence[Capture], selection: FrameSelection, splits: SplitConfig, unit_frames: int | None = None
 ) -> tuple[list[Unit], int]:
-    """All units of a run in order, and the number of frames that the gaps between splits leave out."""
+    """All units of a run in order, and the number of frames that the gaps between splits leave out.
+
+    Args:
+        captures: The recordings.
+        selection: Which of their frames are used.
+        splits: What is held out.
+        unit_frames: Frames of every unit but the last of a stretch. None for units that suit each recording and
+            begin where seeking is cheap (see :mod:`mouse_facelift.samples.unit_cuts`).
+    """
     check_captures([capture.name for capture in captures], splits)
     units, gap_frames = [], 0
     for number, capture in enumerate(captures):
         groups = _segment_frames(capture, selection)
-        times = np.array([capture.time_s(frame) for _, frames in groups for frame in frames])
+        used = np.concatenate([np.zeros(0, np.int64), *(frames for _, frames in groups)])
         segments = np.repeat([segment for segment, _ in groups], [len(frames) for _, frames in groups])
-        assigned = np.array(assign_splits(times, splits, segments, capture.name))
+        assigned = np.array(assign_splits(capture.times_s(used), splits, segments, capture.name))
         gap_frames += int((assigned == "gap").sum())
+        longest = longest_unit(capture, used) if unit_frames is None else unit_frames
         for segment, frames in groups:
             for split in ("train", "val"):
                 chosen = frames[assigned[segments == segment] == split]
-                for start in range(0, len(chosen), unit_frames):
-                    part = tuple(int(f) for f in chosen[start : start + unit_frames])
+                if unit_frames is None:
+                    parts = cheapest_cuts(capture, chosen, longest)
+                else:
+                    parts = [chosen[start : start + longest] for start in range(0, len(chosen), longest)]
+                for part in parts:
                     name = f"{capture.name}-s{segment}-f{part[0]:06d}-{part[-1]:06d}"
-                    units.append(Unit(number, segment, split, part, name))
+                    units.append(Unit(number, segment, split, compact(part), name))
     return units, gap_frames
+
+
+def compact(frames: Int[np.ndarray, " n"]) -> Sequence[int]:
+    """Increasing frame numbers as a range where they are evenly spaced, and one by one otherwise."""
+    steps = np.diff(frames)
+    if len(steps) and (steps != steps[0]).any():
+        return tuple(frames.tolist())
+    return range(int(frames[0]), int(frames[-1]) + 1, int(steps[0]) if len(steps) else 1)
 
 
 def describe_plan(captures: Sequence[Capture], units: Sequence[Unit], splits: SplitConfig) -> dict[str, Any]:
     """The split of a plan for the dataset's manifest, with its gap measured (see :func:`.splits.describe_splits`)."""
-    times: dict[str, dict[str, list[float]]] = {capture.name: {} for capture in captures}
+    described = describe_splits(splits, {})
+    by_capture: dict[int, list[Unit]] = {number: [] for number in range(len(captures))}
     for unit in units:
-        capture = captures[unit.capture]
-        times[capture.name].setdefault(unit.split, []).extend(capture.time_s(frame) for frame in unit.frames)
-    return describe_splits(splits, times)
+        by_capture[unit.capture].append(unit)
+    # One recording at a time: the times of all frames of all of them are gigabytes where there are thousands of hours.
+    for number, capture in enumerate(captures):
+        times = {
+            split: np.concatenate(
+                [np.zeros(0), *(capture.times_s(np.array(u.frames)) for u in by_capture[number] if u.split == split)]
+            ).tolist()
+            for split in ("train", "val")
+        }
+        described["captures"] |= describe_splits(splits, {capture.name: times})["captures"]
+    return described
 
 
 def _segment_frames(capture: Capture, selection: FrameSelection) -> list[tuple[int, np.ndarray]]:

@@ -35,6 +35,13 @@ def test_looking_straight_down_or_up_is_still_a_rotation(height: float) -> None:
     np.testing.assert_allclose(R[2], [0, 0, -np.sign(height)])
 
 
+def test_the_cross_product_is_numpys_to_the_bit() -> None:
+    for a, b in np.random.default_rng(0).normal(size=(50, 2, 3)):
+        right = np.cross(a / np.linalg.norm(a), b)
+        R = look_at_rotation(np.zeros(3), a, b)
+        assert np.array_equal(R[0], right / np.linalg.norm(right)) and np.array_equal(R[1], np.cross(R[2], R[0]))
+
+
 def test_turntable_starts_in_front_and_goes_round_counter_clockwise() -> None:
     cameras = turntable(8)
     front = [[1, 0, 0, 0], [0, 0, 1, -2.7], [0, -1, 0, 0], [0, 0, 0, 1]]

@@ -60,7 +60,7 @@ def write(tmp_path: Path) -> Callable[..., dict]:
         store = Store.at(tmp_path / "out")
         parts = {"split=train/a": samples[:2], "split=train/b": samples[2:-1], "split=val/c": samples[-1:]}
         for name, part in parts.items():
-            store.write_table(name, table_from_samples(part))
+            store.write_table(name, table_from_samples(part), digest=True)
         row = {
             "sample_id": "a-x",
             "reason": "view 1: animal cut by the frame (truncation 1.52); view 0: blurred (sharpness 0.1)",

@@ -48,7 +48,7 @@ def test_segments_keep_their_numbers_when_one_is_empty():
 def test_each_segment_has_its_own_validation_block():
     units, _ = plan_units([recording()], FrameSelection(cuts=(250,)), SplitConfig(0.2, 0.1), unit_frames=1000)
     assert [(u.segment, u.split) for u in units] == [(0, "train"), (0, "val"), (1, "train"), (1, "val")]
-    assert units[1].frames == tuple(range(200, 250))
+    assert units[1].frames == range(200, 250)
 
 
 def test_the_plan_is_deterministic():
