@@ -27,7 +27,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "export-weights": ("pipelines.export_weights", "a GS-LRM checkpoint -> FaceLift's ckpt_*.pt"),
     "inspect": ("pipelines.inspect", "a recording, a dataset or a run -> what is there, and can it be trusted"),
     "train gslrm": ("training.gslrm", "a dataset -> a model that turns views into 3-D Gaussians"),
+    "encode": ("pipelines.encode", "a dataset -> what a pipeline's frozen encoders say of it, once for all training"),
+    "train mvdiffusion": ("training.mvdiffusion", "a dataset -> a model that turns one image into six views"),
     "reconstruct": ("pipelines.reconstruct", "a dataset and a model -> Gaussians, turntables and a report"),
+    "view": ("pipelines.view", "Gaussians, sequences and datasets -> 3-D in a browser tab, side by side and over time"),
+    "export": ("pipelines.export", "results -> PLY, .splat, mesh, video; a sample -> nerfstudio or COLMAP"),
     "cluster-files": ("cluster.render", "a cluster's profile -> checked files for ray up, KubeRay and Slurm"),
 }
 """What a person types -> the module whose `main(argv)` does it, and what that is in one line."""
