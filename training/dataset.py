@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from ray.data import FileShuffleConfig
 
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.dataset import open_dataset
+from mouse_facelift.storage import Store
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,28 @@ class Split:
             InputError: no complete dataset there, or no samples in this split.
         """
         dataset = open_dataset(data)
-        paths = tuple(map(dataset.store.path, dataset.shards(name)))
-        if not paths:
+        shards = dataset.shards(name)
+        if not shards:
             raise InputError(f"{data}: holds no samples in split={name}; preprocess more frames, or hold out others")
+        return Split.of(dataset.store, {shard: dataset.manifest["shards"][shard] for shard in shards}, name)
+
+    @staticmethod
+    def of(store: Store, shards: Mapping[str, int], name: str) -> Split:
+        """A split of these shards (name -> rows), at least one."""
+        paths = tuple(map(store.path, shards))
         system, _ = fs.FileSystem.from_uri(paths[0])
         sizes = [info.size for info in system.get_file_info([fs.FileSystem.from_uri(path)[1] for path in paths])]
-        return Split(name, paths, sum(sizes), dataset.count(name))
+        return Split(name, paths, sum(sizes), sum(shards.values()))
 
     def first_row(self) -> dict[str, Any]:
         """One row, to see what kind of samples these are."""
         return _arrow(self.paths).head(1).to_pylist()[0]
+
+    def spread_rows(self, count: int, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Up to `count` samples, evenly spread over the split in the order of ids; only these columns are read."""
+        wanted = pads.field("sample_id").isin(self.spread_ids(count))
+        rows = _arrow(self.paths).to_table(columns=list(columns), filter=wanted).to_pylist()
+        return sorted(rows, key=lambda row: row["sample_id"])
 
     def spread_ids(self, count: int) -> list[str]:
         """Ids of up to `count` samples, evenly spread over the split in the order of ids."""

@@ -85,8 +85,15 @@ class Resources:
     use_gpu: bool
 
 
-def launch(task: LaunchedTask, config: TrainingConfig, verb: str) -> TrainingResult:
+def launch(task: LaunchedTask, config: TrainingConfig, verb: str, learned_from: Split | None = None) -> TrainingResult:
     """Run a training from preflight to the exported model.
+
+    Args:
+        task: what to train.
+        config: how.
+        verb: as typed, for the run's record.
+        learned_from: the training samples where they are not the dataset's own rows, such as what frozen networks
+            made of them; they have the same ids.
 
     Raises:
         InputError: anything in the configuration, the dataset or the cluster that cannot work, before work starts;
@@ -101,8 +108,8 @@ def launch(task: LaunchedTask, config: TrainingConfig, verb: str) -> TrainingRes
         init_from=None if config.init_from is None else find_checkpoint(config.init_from.absolute()),
     )
     check_run_folder(config)
-    train_split = Split.find(config.data, "train")
-    held_out = train_split if config.overfit else Split.find(config.data, "val")
+    train_split = learned_from or Split.find(config.data, "train")
+    held_out = Split.find(config.data, "train" if config.overfit else "val")
     if train_split.rows < config.overfit:
         raise InputError(
             f"{config.data}: split=train has {train_split.rows} samples, fewer than --overfit {config.overfit}"

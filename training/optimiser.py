@@ -35,9 +35,11 @@ def make_optimiser(
 
 
 def learning_rate(step: int, steps: int, config: OptimiserConfig) -> float:
-    """Learning rate of the step with this number (from 0): linear warm-up, then half a cosine that ends at zero."""
+    """Learning rate of the step with this number (from 0): linear warm-up, then what `config.schedule` says."""
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.lr
     progress = (step - config.warmup_steps) / max(steps - config.warmup_steps, 1)
     return config.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
 

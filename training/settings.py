@@ -12,7 +12,7 @@ from mouse_facelift.finetuning import FinetuneConfig
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """AdamW with linear warm-up and a half cosine down to zero (the values FaceLift trains with).
+    """AdamW with linear warm-up, then a half cosine down to zero or no change (FaceLift's values for GS-LRM).
 
     Raises:
         InputError: a value that cannot train.
@@ -28,6 +28,9 @@ class OptimiserConfig:
     """Decoupled weight decay, on parameters with two dimensions or more."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this norm over all parameters."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """What the learning rate does after the warm-up: fall to zero along half a cosine, or stay (with an average of the
+    weights, which then settles them)."""
 
     def __post_init__(self) -> None:
         if not self.lr > 0:

@@ -53,3 +53,9 @@ def test_clipping_reports_the_norm_before() -> None:
     norm, applied = apply_gradients(sgd, model.parameters(), 1.0, 1.0)
     assert applied and norm == pytest.approx(5.0)
     assert torch.allclose(before - model.weight.detach(), torch.tensor([[0.6, 0.8]]), atol=1e-5)
+
+
+def test_a_constant_schedule_stays_after_the_warm_up() -> None:
+    config = OptimiserConfig(lr=1.0, warmup_steps=4, schedule="constant")
+    rates = [learning_rate(step, 100, config) for step in range(100)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0] and set(rates[4:]) == {1.0}

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
+import diffusers.utils.logging
 import torch
+import transformers.utils.logging
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
@@ -183,6 +186,23 @@ READERS: Mapping[str, Callable[[Path], Any]] = MappingProxyType(
     }
 )
 """How each component of a folder is read."""
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """The libraries draw a bar for every component they read; an application has its own."""
+    shown = [
+        (logging, logging.is_progress_bar_enabled())
+        for logging in (diffusers.utils.logging, transformers.utils.logging)
+    ]
+    for logging, _ in shown:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logging, was_shown in shown:
+            if was_shown:
+                logging.enable_progress_bar()
 
 
 def _complete(loaded: Any, facts: Mapping[str, Any], folder: Path) -> Any:

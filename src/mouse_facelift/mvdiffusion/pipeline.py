@@ -19,7 +19,7 @@ from mouse_facelift.cameras.poses import FACELIFT_SLOTS
 from mouse_facelift.errors import InputError
 from mouse_facelift.mvdiffusion import components
 from mouse_facelift.mvdiffusion.prompts import SlotTokens, encode_slots, read_tokens, write_tokens
-from mouse_facelift.mvdiffusion.unet import MultiViewUNet, check_tokens
+from mouse_facelift.mvdiffusion.unet import CameraConditioning, MultiViewUNet, adapted, check_tokens
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -48,6 +48,31 @@ class Prompter:
 
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
+
+
+@dataclass(frozen=True)
+class FrozenParts:
+    """All of a pipeline but its denoiser: what training needs beside the model, and never changes."""
+
+    scheduler: SchedulerMixin
+    vae: AutoencoderKL | None = None
+    embedder: ImageEmbedder | None = None
+    prompter: Prompter | None = None
+
+    def around(self, model: MultiViewUNet) -> MVDiffusion:
+        """The pipeline of these parts and a denoiser."""
+        return MVDiffusion(model, self.scheduler, self.vae, self.embedder, self.prompter)
+
+    def to(self, device: str | torch.device, dtype: torch.dtype = torch.float32) -> FrozenParts:
+        """Move every part (in place, as modules move); returns self."""
+        networks: list[Any] = [self.vae, self.prompter and self.prompter.text_encoder]
+        if self.embedder is not None:
+            networks += [self.embedder.image_encoder, self.embedder.image_normalizer]
+        for network in networks:
+            # diffusers warns of every change of type, also of none.
+            if network is not None:
+                network.to(device) if network.dtype == dtype else network.to(device, dtype)
+        return self
 
 
 @dataclass(frozen=True)
@@ -91,13 +116,7 @@ class MVDiffusion:
     def to(self, device: str | torch.device, dtype: torch.dtype) -> MVDiffusion:
         """Move every component (in place, as modules move); returns self."""
         self.model.to(device, dtype)
-        if self.vae is not None:
-            cast(Any, self.vae).to(device, dtype)
-        if self.embedder is not None:
-            cast(Any, self.embedder.image_encoder).to(device, dtype)
-            cast(Any, self.embedder.image_normalizer).to(device, dtype)
-        if self.prompter is not None:
-            cast(Any, self.prompter.text_encoder).to(device, dtype)
+        FrozenParts(self.scheduler, self.vae, self.embedder, self.prompter).to(device, dtype)
         return self
 
 
@@ -105,6 +124,8 @@ def load_pipeline(
     folder: Path,
     prompt_embeddings: Path | None = None,
     *,
+    cameras: CameraConditioning | None = None,
+    slots: tuple[str, ...] | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> MVDiffusion:
@@ -114,33 +135,57 @@ def load_pipeline(
         folder: holds `model_index.json`.
         prompt_embeddings: tokens of the slots; by default the folder's own, else made by its text encoder for
             FaceLift's six slots.
+        cameras: the camera conditioning to give the denoiser; one without it, or that of a single-image pipeline
+            (Stable Diffusion 2.1-unCLIP), gets the input channels it lacks, of zero weight. None takes it as it is.
+        slots: names of the slots; tokens for others than the folder's are made by its text encoder.
         device: where to.
         dtype: type of all components (FaceLift samples in float16).
 
     Raises:
         InputError: a component is missing, damaged or of another shape, or the tokens do not fit.
     """
-    index = _read_index(folder)
-    present = {name: _component(folder, name, index) for name in components.READERS if _named(index, name)}
-    for name in ("unet", "scheduler"):
-        if name not in present:
-            raise InputError(f"{folder}: component '{name}' is missing from {INDEX_FILE}; the pipeline needs it")
-    prompter = _group(Prompter, present, folder)
+    frozen = load_frozen(folder)
+    if not (folder / "unet").is_dir():
+        raise InputError(f"{folder}: component 'unet' is missing; copy it")
     unet = components.read_unet(folder / "unet")
-    tokens, source = _tokens(folder, prompt_embeddings, prompter)
+    if cameras is not None:
+        unet = adapted(unet, cameras)
+    tokens, source = _tokens(folder, prompt_embeddings, frozen.prompter, slots)
     check_tokens(unet, tokens.tokens, tokens.slots, source)
-    pipeline = MVDiffusion(
-        MultiViewUNet(unet, tokens.tokens, tokens.slots, learned=tokens.learned),
+    pipeline = frozen.around(MultiViewUNet(unet, tokens.tokens, tokens.slots, learned=tokens.learned))
+    _check_parts(pipeline, folder)
+    pipeline.model.eval()
+    return pipeline.to(device, dtype)
+
+
+def load_frozen(folder: Path, *, prompter: bool = True) -> FrozenParts:
+    """Read all components of a pipeline folder but the denoiser, on the CPU, in evaluation mode.
+
+    Args:
+        folder: holds `model_index.json`.
+        prompter: read the text branch as well; only making tokens needs it.
+
+    Raises:
+        InputError: a component is missing or damaged.
+    """
+    index = _read_index(folder)
+    text = {field.name for field in fields(Prompter)}
+    named = [name for name in components.READERS if _named(index, name) and (prompter or name not in text)]
+    for name in ("unet", "scheduler"):
+        if name not in named:
+            raise InputError(f"{folder}: component '{name}' is missing from {INDEX_FILE}; the pipeline needs it")
+    with components.without_progress_bars():
+        present = {name: _component(folder, name) for name in named if name != "unet"}
+    parts = FrozenParts(
         present["scheduler"],
         present.get("vae"),
         _group(ImageEmbedder, present, folder),
-        prompter,
+        _group(Prompter, present, folder),
     )
-    _check_parts(pipeline, folder)
-    for part in (pipeline.model, pipeline.vae, pipeline.embedder and pipeline.embedder.image_encoder):
+    for part in (parts.vae, parts.embedder and parts.embedder.image_encoder):
         if part is not None:
             cast(Any, part).eval()
-    return pipeline.to(device, dtype)
+    return parts
 
 
 def save_pipeline(pipeline: MVDiffusion, folder: Path) -> None:
@@ -183,11 +228,10 @@ def _named(index: dict[str, Any], name: str) -> bool:
     return isinstance(entry, list) and any(part is not None for part in entry)
 
 
-def _component(folder: Path, name: str, index: dict[str, Any]) -> Any:
+def _component(folder: Path, name: str) -> Any:
     if not (folder / name).is_dir():
         raise InputError(f"{folder}: component '{name}' is named in {INDEX_FILE} but its folder is missing; copy it")
-    # The UNet alone is read later, when the tokens are known to be there: it is the large one.
-    return None if name == "unet" else components.READERS[name](folder / name)
+    return components.READERS[name](folder / name)
 
 
 def _group(kind: type[Any], present: dict[str, Any], folder: Path) -> Any:
@@ -200,14 +244,24 @@ def _group(kind: type[Any], present: dict[str, Any], folder: Path) -> Any:
     return kind(*(present[name] for name in names)) if there else None
 
 
-def _tokens(folder: Path, given: Path | None, prompter: Prompter | None) -> tuple[SlotTokens, str]:
+def _tokens(
+    folder: Path, given: Path | None, prompter: Prompter | None, slots: tuple[str, ...] | None
+) -> tuple[SlotTokens, str]:
     own = folder / TOKENS_FILE
     if given is not None or own.is_file():
         file = own if given is None else given
-        return read_tokens(file), str(file)
+        tokens = read_tokens(file)
+        if slots is None or tokens.slots == slots:
+            return tokens, str(file)
+        if given is not None or tokens.learned:
+            raise InputError(
+                f"{file}: its tokens are of the slots {', '.join(tokens.slots)}, wanted are {', '.join(slots)}; "
+                "give tokens of those slots"
+            )
     if prompter is None:
         raise InputError(f"{folder}: has neither {TOKENS_FILE} nor a text encoder; give the prompt embeddings' file")
-    return encode_slots(prompter.text_encoder, prompter.tokenizer, FACELIFT_SLOTS), f"{folder / 'text_encoder'}"
+    source = str(folder / "text_encoder")
+    return encode_slots(prompter.text_encoder, prompter.tokenizer, slots or FACELIFT_SLOTS), source
 
 
 def _check_parts(pipeline: MVDiffusion, folder: Path) -> None:

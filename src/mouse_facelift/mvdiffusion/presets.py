@@ -87,12 +87,21 @@ def new_pipeline(config: MVDiffusionConfig) -> MVDiffusion:
     Raises:
         InputError: the architecture needs components (VAE, image encoder, prompt embeddings) that only a folder has.
     """
+    check_trainable_from_scratch(config)
+    tokens = torch.randn(len(config.slots), config.learned_tokens, config.unet.token_width)
+    model = MultiViewUNet(build_unet(config.unet), tokens, config.slots, learned=True)
+    return MVDiffusion(model, denoising_schedule(config.schedule))
+
+
+def check_trainable_from_scratch(config: MVDiffusionConfig) -> None:
+    """Refuse an architecture that needs components (VAE, image encoder, prompt embeddings) that only a folder has.
+
+    Raises:
+        InputError: it does.
+    """
     unet = config.unet
     if unet.latent_channels != 3 or unet.class_width or not config.learned_tokens:
         raise InputError(
             "a model over latents needs a VAE, an image encoder and prompt embeddings; start from a pipeline folder "
-            "such as FaceLift's pipeckpts"
+            "such as FaceLift's pipeckpts (--model.folder)"
         )
-    tokens = torch.randn(len(config.slots), config.learned_tokens, unet.token_width)
-    model = MultiViewUNet(build_unet(unet), tokens, config.slots, learned=True)
-    return MVDiffusion(model, denoising_schedule(config.schedule))

@@ -140,6 +140,21 @@ def with_ray_channels(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     return widened(unet, unet.conv_in.in_channels + RAY_CHANNELS)
 
 
+def adapted(unet: UNet2DConditionModel, cameras: CameraConditioning) -> UNet2DConditionModel:
+    """The network as a multi-view one with this camera conditioning; what it lacks is added with zero weight.
+
+    Raises:
+        InputError: it takes ray maps and shall not, or its channels are those of no such model.
+    """
+    if unet.conv_in.in_channels == unet.conv_out.out_channels:
+        unet = from_base(unet)
+    if cameras == camera_conditioning(unet):
+        return unet
+    if cameras == "none":
+        raise InputError("the model takes ray maps; give it cameras (camera conditioning 'rays')")
+    return with_ray_channels(unet)
+
+
 def camera_conditioning(unet: UNet2DConditionModel) -> CameraConditioning:
     """What a multi-view UNet's input channels say about its cameras.
 
