@@ -1,4 +1,4 @@
-"""PNG of a view that is mostly transparent, written at the cost of the animal in it.
+"""PNG of a view that is mostly transparent, written at the cost of the animal in it and read without unfiltering.
 
 A standard RGBA PNG, unfiltered. Rows without the animal are zeros, and their deflate stream depends on their number
 alone: it is made once and put in place again, so that only the rows between are compressed. Deflate (RFC 1951) allows
@@ -38,6 +38,31 @@ def encode_png_rgba(image: UInt8[np.ndarray, "h w 4"]) -> bytes:
     data = b"".join([_ZLIB_HEADER, above, _deflated(rows.data), below, b"\x03\x00", struct.pack(">I", checksum)])
     header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
     return b"".join([_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")])
+
+
+def decode_png_rgba(data: bytes) -> UInt8[np.ndarray, "h w 4"] | None:
+    """The pixels of a file that :func:`encode_png_rgba` wrote, at the cost of inflating it; None for any other file.
+
+    General decoders spend three quarters of their time on undoing filters row by row, and these rows have none. zlib
+    checks the pixels' own checksum; the chunks' are `png_check`'s affair.
+    """
+    at_header, at_data = len(_SIGNATURE) + 8, len(_SIGNATURE) + 8 + 13 + 4
+    if not data.startswith(_SIGNATURE) or data[at_data + 4 : at_data + 8] != b"IDAT":
+        return None
+    width, height, *form = struct.unpack_from(">IIBBBBB", data, at_header)
+    end = at_data + 8 + struct.unpack_from(">I", data, at_data)[0]
+    # Eight bits of RGBA, not interlaced, in one chunk.
+    if form != [8, 6, 0, 0, 0] or data[end + 8 : end + 12] != b"IEND":
+        return None
+    stride = 1 + 4 * width
+    try:
+        inflated = zlib.decompress(memoryview(data)[at_data + 8 : end], bufsize=height * stride)
+    except zlib.error:
+        return None
+    if len(inflated) != height * stride:
+        return None
+    rows = np.frombuffer(inflated, np.uint8).reshape(height, stride)
+    return None if rows[:, 0].any() else np.ascontiguousarray(rows[:, 1:]).reshape(height, width, 4)
 
 
 def _deflated(data: bytes | memoryview) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mouse_facelift.samples.png import encode_png_rgba
+from mouse_facelift.samples.png import decode_png_rgba, encode_png_rgba
 
 
 def picture(height: int, width: int, rows: slice, columns: slice) -> np.ndarray:
@@ -41,6 +41,26 @@ def test_round_trip_is_exact_for_every_reader(image):
     with Image.open(io.BytesIO(data)) as opened:
         assert opened.mode == "RGBA"
         assert np.array_equal(np.asarray(opened), image)
+    own = decode_png_rgba(data)
+    assert own is not None and own.flags.c_contiguous and np.array_equal(own, image)
+
+
+def test_files_of_others_are_left_to_others_and_damage_is_no_picture():
+    image = picture(40, 30, slice(3, 30), slice(2, 20))
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    theirs = [
+        buffer.getvalue(),
+        cv2.imencode(".png", image)[1].tobytes(),
+        cv2.imencode(".png", image[..., 0])[1].tobytes(),
+    ]
+    ours = encode_png_rgba(image)
+    flipped = bytearray(ours)
+    flipped[len(ours) // 2] ^= 0xFF
+    for data in (*theirs, b"", b"no picture", ours[:30], ours[: len(ours) // 2], bytes(flipped)):
+        read = decode_png_rgba(data)
+        assert read is None or np.array_equal(read, image)
+    assert decode_png_rgba(bytes(flipped)) is None and decode_png_rgba(ours[: len(ours) // 2]) is None
 
 
 def test_the_stream_is_whole_and_its_checksums_hold():
