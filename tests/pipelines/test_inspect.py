@@ -77,7 +77,7 @@ def test_a_training_run_is_looked_at(tmp_path, capsys, monkeypatch):
     [
         (["{tmp}/absent"], "is not a folder"),
         (["{tmp}/empty"], "holds no recording"),
-        (["{tmp}/stopped"], "finish the run"),
+        (["{tmp}/stopped"], "holds an unfinished run"),
         (["file:///nowhere/at/all"], "is not a complete dataset"),
         (["{tmp}/empty", "--frames", "0"], "frames must be at least 1"),
         (["{tmp}/empty", "--frame", "3"], "did you mean --frames?"),
