@@ -1,11 +1,11 @@
-"""Whether one driver keeps a cluster busy: the same units on 1, 2, 4 and 8 simulated nodes of a quarter of a CPU.
+"""Whether one driver keeps a cluster busy: the same units on 1, 2, 4 and 8 simulated nodes of one CPU each.
 
     python -m tests.benchmarks.cluster_scale --capture RECORDING [--nodes 1 2 4 8] [--units 16] [--idle-units 400]
 
 * `idle`: units that do nothing, so that the driver is all there is to wait for.
 * `real`: surveys of eight frames of the recording each, repeated until there are `--units` of them.
 
-All nodes are on this machine (``ray.cluster_utils``) and share its CPUs: a node is given a quarter of a CPU, and its
+All nodes are on this machine (``ray.cluster_utils``) and share its CPUs: a node claims one (Ray takes no fraction), its
 tasks ask for as much. Throughput of real units therefore grows no further than the machine's CPUs; what counts is the
 driver's share - its processor time over the elapsed time - which must stay far below 1 as nodes are added.
 """
@@ -40,7 +40,7 @@ class Config:
     capture: Path
     """A recording with masks."""
     nodes: tuple[int, ...] = (1, 2, 4, 8)
-    node_cpus: float = 0.25
+    node_cpus: int = 1
     units: int = 16
     idle_units: int = 400
 
