@@ -137,9 +137,9 @@ def test_every_node_has_its_role_and_the_head_keeps_two_cpus(site: Site, profile
     assert "--nodes=3" in decode and "--exclude=node-1" in decode and "--num-cpus=62 --num-gpus=0" in decode
     assert "--nodes=2" in train and "--exclude" not in train and "--num-gpus=4" in train and "role=train" in train
     assert any("cluster.await_nodes --nodes 6" in line for line in site.log)
-    # The head is asked whether it is up before anybody joins it.
+    # The head is asked whether it is up before anybody joins it (perhaps before it has said that it starts).
     asked = next(index for index, line in enumerate(site.log) if line.startswith("ray status"))
-    assert site.log.index(head) < asked < min(site.log.index(decode), site.log.index(train))
+    assert asked < min(site.log.index(decode), site.log.index(train))
 
 
 def test_without_arguments_the_profiles_job_runs_and_with_one_kind_of_node_there_is_no_hetjob(
