@@ -11,11 +11,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import ray
 import ray.data
 import torch
 from ray.data import ActorPoolStrategy
@@ -37,7 +36,9 @@ from mouse_facelift.mvdiffusion.encodings import (
 from mouse_facelift.mvdiffusion.pipeline import load_frozen
 from mouse_facelift.samples.dataset import Dataset, open_dataset
 from mouse_facelift.storage import Store
+from pipelines.placement import PlacementConfig, model_options
 from pipelines.session import connect
+from pipelines.telemetry import Stage, in_a_job
 from pipelines.units_of_work import WORK, claim
 
 _COLUMNS = ["sample_id", "images", "camera", "fxfycxcy", "w2c"]
@@ -59,6 +60,7 @@ class EncodeConfig:
     """Backgrounds to encode on; training can draw among these."""
     workers: int = 1
     """Copies of the encoders that work side by side; each takes one GPU where there are GPUs."""
+    placement: PlacementConfig = field(default_factory=PlacementConfig)
 
     def __post_init__(self) -> None:
         if self.workers < 1 or self.image_size < 1 or not self.backgrounds:
@@ -131,25 +133,25 @@ def encode(config: EncodeConfig) -> Encodings:
 def _run(config: EncodeConfig, folder: Path, dataset: Dataset, todo: dict[str, int]) -> None:
     if not todo:
         return
-    connect()
-    resources = ray.cluster_resources()
+    connect(config.placement)
     workers = min(config.workers, len(todo))
     threads = max(1, (os.cpu_count() or 1) // workers)
     shards = ray.data.from_items([{"shard": name} for name in todo], override_num_blocks=len(todo))
-    whole = EncodeConfig(config.data, folder, Store.at(config.out).uri, config.image_size, config.backgrounds, workers)
+    whole = replace(config, folder=folder, out=Store.at(config.out).uri, workers=workers)
     results = shards.map(
         cast(Any, ShardEncoder),  # Ray types only functions of a row
         fn_constructor_args=(whole, dataset, threads),
         compute=ActorPoolStrategy(size=workers),
-        # A little less than a CPU each, so that reading the list of shards finds room on the smallest machine.
-        num_cpus=min(1.0, 0.5 * resources.get("CPU", 1.0) / workers),
-        num_gpus=1 if resources.get("GPU", 0) >= workers else 0,
+        **model_options(config.placement, workers),
     )
-    with tqdm(total=sum(todo.values()), desc="encode", unit=" samples", file=sys.stderr) as bar:
+    stage = Stage("encode", len(todo), sum(todo.values()), "samples")
+    with tqdm(total=sum(todo.values()), desc="encode", unit=" samples", file=sys.stderr, disable=in_a_job()) as bar:
         for row in results.iter_rows():
             if row["refused"]:
                 raise InputError(row["refused"])
             bar.update(row["count"])
+            stage.finished(row["count"])
+    stage.keep(Store.at(config.out), results.stats())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

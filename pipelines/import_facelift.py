@@ -133,7 +133,7 @@ def _run(config: ImportConfig, store: Store, units: Sequence[_Unit]) -> None:
         return {"count": len(unit.samples)}
 
     if todo:
-        map_with_progress("import", len(todo), task, sum(len(unit.samples) for unit in todo), " samples")
+        map_with_progress("import", len(todo), task, sum(len(unit.samples) for unit in todo), " samples", kept_in=store)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

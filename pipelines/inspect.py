@@ -20,6 +20,7 @@ from mouse_facelift.capture.capture import Capture, open_capture
 from mouse_facelift.capture.masks import MaskConfig
 from mouse_facelift.capture.sync import SyncConfig
 from mouse_facelift.capture.video import Decoder
+from mouse_facelift.checkpoints import WEIGHTS_FILE, read_config, read_metrics, weight_shapes
 from mouse_facelift.cli import run_verb
 from mouse_facelift.config import CONFIG_FILE, parse
 from mouse_facelift.errors import InputError
@@ -27,7 +28,13 @@ from mouse_facelift.evaluation.audit import Disagreement, audit
 from mouse_facelift.evaluation.capture_health import HealthConfig
 from mouse_facelift.evaluation.dataset_health import read_rows
 from mouse_facelift.evaluation.frame_look import FrameLook, estimate_backgrounds, look_at_frames
-from mouse_facelift.evaluation.inspection import Findings, capture_findings, dataset_findings, training_findings
+from mouse_facelift.evaluation.inspection import (
+    Findings,
+    capture_findings,
+    checkpoint_findings,
+    dataset_findings,
+    training_findings,
+)
 from mouse_facelift.evaluation.report import Report, write_report
 from mouse_facelift.samples.cleaning import CleaningConfig
 from mouse_facelift.samples.dataset import MANIFEST, open_dataset
@@ -45,7 +52,7 @@ class InspectConfig:
     """Settings of `inspect`."""
 
     path: Annotated[str, tyro.conf.Positional]
-    """A recording's folder, a dataset (folder or URI) or a training run's folder."""
+    """A recording's folder, a dataset (folder or URI), a training run's folder or a checkpoint's."""
     out: Path | None = None
     """Where report.html goes; ./inspect-NAME by default."""
     frames: int = 24
@@ -69,7 +76,7 @@ def inspect(config: InspectConfig) -> Findings:
     """Recognise what lies at the path, and look at it.
 
     Raises:
-        InputError: it is none of the three, or it cannot be read.
+        InputError: it is none of these, or it cannot be read.
     """
     store = Store.at(config.path)
     if store.exists(MANIFEST):
@@ -79,6 +86,9 @@ def inspect(config: InspectConfig) -> Findings:
     path = Path(config.path)
     if (path / METRICS_FILE).exists():
         return training_findings(path.name, read_metrics_log(path / METRICS_FILE), config.path)
+    if (path / WEIGHTS_FILE).exists():
+        shapes = weight_shapes(path)
+        return checkpoint_findings(path.name, read_config(path), shapes, read_metrics(path), config.path)
     if (path / CONFIG_FILE).exists() or any(path.glob("split=*")):
         raise InputError(
             f"{path}: holds an unfinished run (no {MANIFEST}, no {METRICS_FILE}); give its command again to finish it"

@@ -35,6 +35,7 @@ from mouse_facelift.samples.track import HULL, find_track
 from mouse_facelift.samples.units import FrameSelection, Unit, describe_plan, plan_units
 from mouse_facelift.samples.verdict import VerdictConfig, describe_verdict
 from mouse_facelift.storage import Store
+from pipelines.placement import PlacementConfig
 from pipelines.preprocess_units import (
     CentresWriter,
     Job,
@@ -89,6 +90,7 @@ class PreprocessConfig(FrameSelection):
     centre: CentreConfig = field(default_factory=CentreConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     verdict: VerdictConfig = field(default_factory=VerdictConfig)
+    placement: PlacementConfig = field(default_factory=PlacementConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -126,7 +128,7 @@ def preprocess(config: PreprocessConfig) -> dict[str, Any]:
     claim(store, identity, "preprocess", config)
     job = Job(config, captures, store)
     _announce(job, units, gap_frames)
-    connect()
+    connect(config.placement)
     write_plan(job, units)
     survey_units(job, units, find_backgrounds(job))
     centres = CentresWriter(job)
@@ -164,7 +166,7 @@ def _open(path: str, config: PreprocessConfig) -> Capture:
 
 def _identity(config: PreprocessConfig, captures: Sequence[Capture]) -> dict[str, Any]:
     """What decides the dataset's content: the settings and what the recordings are, but not where they lie."""
-    settings = {k: v for k, v in to_plain(config).items() if k not in ("out", "capture")}
+    settings = {k: v for k, v in to_plain(config).items() if k not in ("out", "capture", "placement")}
     recordings = []
     for capture in captures:
         videos = [v for view in capture.views for v in (view.video, view.mask_video) if v]

@@ -91,7 +91,8 @@ def find_backgrounds(job: Job) -> Backgrounds:
         return {"count": 1}
 
     if missing:
-        map_with_progress("backgrounds (no mask videos: masks are estimated)", len(missing), find, len(missing))
+        title, cpus = "backgrounds (no mask videos: masks are estimated)", job.config.placement.task_cpus
+        map_with_progress(title, len(missing), find, len(missing), " views", cpus)
     found: dict[str, dict[str, np.ndarray]] = {}
     for capture, view, _, _ in wanted:
         image = decode_image(job.store.read(_background_name(capture, view)))
@@ -135,11 +136,12 @@ def survey_units(job: Job, units: Sequence[Unit], backgrounds: Backgrounds) -> N
     """Survey the units that have not been yet."""
     config = job.config
 
-    def survey(unit: Unit, _: int) -> None:
+    def survey(unit: Unit, _: int) -> int:
         capture = job.recording(unit.capture)
         empty = backgrounds.get(capture.name, {})
         found = survey_frames(capture, unit.frames, empty, config.masks, config.centre, config.decoder, config.cleaning)
         job.store.write_table(_survey_name(unit), table_from_surveys(found))
+        return 0
 
     _run_units("survey", job, units, _survey_name, survey)
 
@@ -154,7 +156,7 @@ def write_units(job: Job, units: Sequence[Unit], form: ViewFormat) -> None:
     """Write the shards that have not been yet, and after each the unit's rejected rows."""
     config = job.config
 
-    def write(unit: Unit, number: int) -> None:
+    def write(unit: Unit, number: int) -> int:
         capture = job.recording(unit.capture)
         survey = surveys_from_table(job.store.read_table(_survey_name(unit)))
         placed = dict(zip(unit.frames, _planned_centres(job.store, number), strict=True))
@@ -162,6 +164,7 @@ def write_units(job: Job, units: Sequence[Unit], form: ViewFormat) -> None:
         if made.samples.num_rows:
             job.store.write_table(unit.shard, made.samples, digest=True)
         job.store.write_table(_rejected_name(unit), made.rejected)
+        return made.rejected.num_rows
 
     _run_units("write", job, units, _rejected_name, write)
 
@@ -173,9 +176,12 @@ def load_rejected(job: Job, units: Iterable[Unit]) -> pa.Table:
 
 
 def _run_units(
-    stage: str, job: Job, units: Sequence[Unit], name: Callable[[Unit], str], work: Callable[[Unit, int], None]
+    stage: str, job: Job, units: Sequence[Unit], name: Callable[[Unit], str], work: Callable[[Unit, int], int]
 ) -> None:
-    """Run ``work(unit, its number in the plan)`` for every unit whose file ``name(unit)`` is not there yet."""
+    """Run ``work(unit, its number in the plan)`` for every unit whose file ``name(unit)`` is not there yet.
+
+    It answers how many rows it put aside.
+    """
     done = set(job.store.list(WORK))
     views = [len(capture.views) for capture in job.captures]
     # The longest first, so that at the end nobody waits long for the last.
@@ -187,12 +193,12 @@ def _run_units(
         cv2.setNumThreads(1)
         number = int(todo[row["item"]])
         unit = _planned_unit(job.store, number)
-        work(unit, number)
-        return {"count": len(unit.frames) * views[unit.capture]}
+        rejected = work(unit, number)
+        return {"count": len(unit.frames) * views[unit.capture], "rejected": rejected}
 
     if len(todo):
         total = sum(len(units[i].frames) * views[units[i].capture] for i in todo)
-        map_with_progress(stage, len(todo), task, total)
+        map_with_progress(stage, len(todo), task, total, cpus=job.config.placement.task_cpus, kept_in=job.store)
 
 
 def _planned_unit(store: Store, number: int) -> Unit:

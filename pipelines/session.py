@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 import ray
 import ray.data
+
+from pipelines.placement import PlacementConfig, place_data
+from pipelines.telemetry import log_in_jobs
 
 TRAIN_POLL_SECONDS = "0.2"
 """How often Ray Train's controller looks at its workers. `ray.train.report` returns only when it has looked, so Ray's
@@ -21,16 +25,25 @@ RAY_FOLDER = "/tmp/ray"
 """Where Ray keeps sessions and their logs; short, because sockets' paths may have 107 characters."""
 
 
-def connect(*, num_cpus: int | None = None, log_to_driver: bool = False) -> None:
-    """Join Ray, once per process; later calls change nothing.
+def connect(
+    placement: PlacementConfig | None = None, *, num_cpus: int | None = None, log_to_driver: bool = False
+) -> None:
+    """Join Ray, once per process; later calls change nothing but where Ray Data's tasks go.
 
     Args:
+        placement: which machines do what; the default when None.
         num_cpus: logical CPUs of a local Ray; None for all of the machine. Ignored when connecting to a cluster.
         log_to_driver: print the workers' output here. Off by default: results, errors and progress reach the person
             by themselves, and workers' lines would tear the progress bar apart.
     """
-    if ray.is_initialized():
-        return
+    placement = placement or PlacementConfig()
+    log_in_jobs()
+    if not ray.is_initialized():
+        _join(placement, num_cpus, log_to_driver)
+    place_data(placement)
+
+
+def _join(placement: PlacementConfig, num_cpus: int | None, log_to_driver: bool) -> None:
     # Ray Train reads this when a run starts and hands it to its controller and workers.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", TRAIN_POLL_SECONDS)
     quiet = {"log_to_driver": log_to_driver, "logging_level": logging.WARNING}
@@ -45,7 +58,8 @@ def connect(*, num_cpus: int | None = None, log_to_driver: bool = False) -> None
         os.environ.setdefault("RAY_TMPDIR", f"{RAY_FOLDER}/{os.getpid()}")
         # Ray Train's bookkeeping asks the dashboard's state service for its own actors; without the dashboard it
         # fills the log with failed questions.
-        ray.init("local", num_cpus=num_cpus or os.cpu_count(), include_dashboard=True, **quiet)
+        spill: dict[str, Any] = {"object_spilling_directory": placement.spill_folder} if placement.spill_folder else {}
+        ray.init("local", num_cpus=num_cpus or os.cpu_count(), include_dashboard=True, **quiet | spill)
     if not log_to_driver:
         _quieten_ray_data()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from mouse_facelift.config import RUN_FILE, write_run_record
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.dataset import open_dataset
 from mouse_facelift.storage import Store
+from pipelines.telemetry import Stage, in_a_job
 
 # Everything a run needs only while it runs; names that start with "_" are invisible to Parquet readers.
 WORK = "_work"
@@ -57,6 +59,7 @@ def map_with_progress(
     total: int,
     unit: str = " view-frames",
     cpus: float = 1,
+    kept_in: Store | None = None,
 ) -> None:
     """Run every item, each as a Ray task of its own unless there are more than :data:`MOST_TASKS`.
 
@@ -66,22 +69,30 @@ def map_with_progress(
         title: What the bar is called.
         items: How many items.
         task: Does an item's work, given ``{"item": i}`` with ``i`` from 0, and returns ``{"count": n}``, by which the
-            bar advances. What it refers to is sent once, not with every task.
+            bar advances, and perhaps ``"rejected"``. What it refers to is sent once, not with every task.
         total: What all counts add up to.
         unit: What is counted.
         cpus: What Ray sets aside for a task.
+        kept_in: Where the stage's account is kept when it is done.
     """
     dataset = ray.data.range(items, override_num_blocks=min(items, MOST_TASKS))
-    with tqdm(total=total, desc=title, unit=unit, file=sys.stderr) as bar:
-        for row in dataset.map(partial(_answered, task), num_cpus=cpus).iter_rows():
+    answers = dataset.map(partial(_answered, task), num_cpus=cpus)
+    stage = Stage(title.split(" (")[0], items, total, unit.strip())
+    with tqdm(total=total, desc=title, unit=unit, file=sys.stderr, disable=in_a_job()) as bar:
+        for row in answers.iter_rows():
             if row["refused"]:
                 raise InputError(row["refused"])
             bar.update(row["count"])
+            stage.finished(row["count"], row["rejected"], unit=row["item"], task_seconds=row["task_seconds"])
+    if kept_in is not None:
+        stage.keep(kept_in, answers.stats())
 
 
 def _answered(task: Callable[[dict[str, Any]], dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]:
     """A task's count, or what it refuses; as an exception Ray Data would hand over a traceback and no reason."""
+    began = time.monotonic()
     try:
-        return task({"item": row["id"]}) | {"refused": ""}
+        answer = {"rejected": 0, **task({"item": row["id"]}), "refused": ""}
     except InputError as error:
-        return {"count": 0, "refused": str(error)}
+        answer = {"count": 0, "rejected": 0, "refused": str(error)}
+    return answer | {"item": row["id"], "task_seconds": round(time.monotonic() - began, 3)}

@@ -122,14 +122,12 @@ def prefetched(items: Iterator[Item], depth: int) -> Generator[Item]:
         stop.set()
 
 
-class RowTable(Sequence[Row]):
-    """All rows of a dataset in the order of their ids, encoded and where Ray keeps them (one copy per machine)."""
+class Rows(Sequence[Row]):
+    """The rows of a table in the order of their ids; a row is decoded from Arrow when it is asked for."""
 
-    def __init__(self, shard: DataIterator) -> None:
-        tables = list(shard.iter_batches(batch_format="pyarrow", batch_size=None))  # type: ignore[arg-type]
-        self._table = pa.concat_tables(tables)
-        ids = self._table.column("sample_id").to_pylist()
-        # Ray Data hands blocks over in the order in which they were read.
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        ids = table.column("sample_id").to_pylist()
         self._order = sorted(range(len(ids)), key=ids.__getitem__)
 
     def __len__(self) -> int:
@@ -143,3 +141,11 @@ class RowTable(Sequence[Row]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return self._table.slice(self._order[index], 1).to_pylist()[0]
+
+
+class RowTable(Rows):
+    """All rows of a dataset, encoded and where Ray keeps them (one copy per machine)."""
+
+    def __init__(self, shard: DataIterator) -> None:
+        # Ray Data hands blocks over in the order in which they were read.
+        super().__init__(pa.concat_tables(list(shard.iter_batches(batch_format="pyarrow", batch_size=None))))  # type: ignore[arg-type]

@@ -55,10 +55,14 @@ class Split:
         """One row, to see what kind of samples these are."""
         return _arrow(self.paths).head(1).to_pylist()[0]
 
+    def read(self, columns: Sequence[str] | None = None, ids: Sequence[str] | None = None) -> pa.Table:
+        """The split's rows in this process's memory, images still encoded; all of them, or those of `ids`."""
+        wanted = None if ids is None else pads.field("sample_id").isin(list(ids))
+        return _arrow(self.paths).to_table(columns=None if columns is None else list(columns), filter=wanted)
+
     def spread_rows(self, count: int, columns: Sequence[str]) -> list[dict[str, Any]]:
         """Up to `count` samples, evenly spread over the split in the order of ids; only these columns are read."""
-        wanted = pads.field("sample_id").isin(self.spread_ids(count))
-        rows = _arrow(self.paths).to_table(columns=list(columns), filter=wanted).to_pylist()
+        rows = self.read(columns, self.spread_ids(count)).to_pylist()
         return sorted(rows, key=lambda row: row["sample_id"])
 
     def spread_ids(self, count: int) -> list[str]:

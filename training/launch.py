@@ -13,13 +13,16 @@ import contextlib
 import dataclasses
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import ray
 import ray.data
+from ray.data import ExecutionOptions
+from ray.data.dataset import MaterializedDataset
 from ray.train import CheckpointConfig, DataConfig, FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -27,8 +30,12 @@ from mouse_facelift.checkpoints import export_checkpoint, find_checkpoint
 from mouse_facelift.config import CONFIG_FILE, read_yaml, to_plain, write_run_record
 from mouse_facelift.errors import InputError
 from mouse_facelift.plain import from_plain
+from mouse_facelift.storage import Store
+from pipelines.placement import PlacementConfig, resources_of, selector
 from pipelines.session import connect
+from pipelines.telemetry import exposed_wait, keep_account
 from training.dataset import Split, read_split
+from training.metrics_log import METRICS_FILE, read_metrics_log
 from training.overfit import as_overfit_test
 from training.progress import shown
 from training.settings import TrainingConfig
@@ -36,16 +43,27 @@ from training.task import Row, Task
 from training.worker import Assignment, work
 
 RAY_FOLDER = "ray"
-DATA_CPUS = 1.0
-"""CPUs that Ray Data needs beside the workers: its smallest task asks for one."""
+DATA_CPUS = PlacementConfig.spare_cpus
+"""CPUs that Ray Data needs beside the workers, unless told otherwise."""
 SMALLEST_SHARE = 0.05
 CONTROLLER_RETRIES = 3
 """Ray Train's own default is to retry a start that cannot succeed for ever."""
 FREE_ON_RESUME = frozenset(
     {
-        *("data", "out", "num_workers", "min_workers", "cpus_per_worker", "device", "resume", "init_from", "wandb"),
+        *(
+            "data",
+            "out",
+            "num_workers",
+            "min_workers",
+            "cpus_per_worker",
+            "gpus_per_worker",
+            "device",
+            "resume",
+            "init_from",
+            "wandb",
+        ),
         *("log_every", "evaluate_every", "evaluate_samples", "checkpoint_every", "keep_checkpoints", "overfit_bar"),
-        *("panels_every", "panel_samples", "checkpoint_upload", "max_failures", "micro_batch"),
+        *("panels_every", "panel_samples", "checkpoint_upload", "max_failures", "micro_batch", "placement"),
     }
 )
 """Settings that a resumed run may change; all others decide what is learned."""
@@ -83,9 +101,20 @@ class Resources:
 
     cpus_per_worker: float
     use_gpu: bool
+    gpus_per_worker: float = 1.0
+
+    def per_worker(self) -> dict[str, float]:
+        """One worker's part, in Ray's names."""
+        return {"CPU": self.cpus_per_worker} | ({"GPU": self.gpus_per_worker} if self.use_gpu else {})
 
 
-def launch(task: LaunchedTask, config: TrainingConfig, verb: str, learned_from: Split | None = None) -> TrainingResult:
+def launch(
+    task: LaunchedTask,
+    config: TrainingConfig,
+    verb: str,
+    learned_from: Split | None = None,
+    watched: Callable[[TrainingConfig, tuple[str, str]], AbstractContextManager[None]] = shown,
+) -> TrainingResult:
     """Run a training from preflight to the exported model.
 
     Args:
@@ -94,6 +123,7 @@ def launch(task: LaunchedTask, config: TrainingConfig, verb: str, learned_from: 
         verb: as typed, for the run's record.
         learned_from: the training samples where they are not the dataset's own rows, such as what frozen networks
             made of them; they have the same ids.
+        watched: shows the run while it lasts, by its metrics log; told the settings and the deciding scores' names.
 
     Raises:
         InputError: anything in the configuration, the dataset or the cluster that cannot work, before work starts;
@@ -116,11 +146,13 @@ def launch(task: LaunchedTask, config: TrainingConfig, verb: str, learned_from: 
         )
     task.check_sample(train_split.first_row())
     feed = choose_feed(config, train_split)
-    connect()
-    resources = plan_resources(config, feed, ray.cluster_resources())
+    connect(config.placement)
+    decode_on, train_on = selector(config.placement, "decode"), selector(config.placement, "train")
+    resources = plan_resources(config, feed, resources_of(train_on), apart=bool(decode_on))
     config.out.mkdir(parents=True, exist_ok=True)
     if not config.resume:
         write_run_record(config.out, verb, config)
+    datasets = _datasets(task, config, feed, train_split, held_out)
     trainer = TorchTrainer(
         work,
         train_loop_config={"assignment": Assignment(task, config, feed, held_out.rows > 0)},
@@ -128,7 +160,8 @@ def launch(task: LaunchedTask, config: TrainingConfig, verb: str, learned_from: 
         scaling_config=ScalingConfig(
             num_workers=(config.min_workers, config.num_workers) if config.min_workers else config.num_workers,
             use_gpu=resources.use_gpu,
-            resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if resources.use_gpu else {}),
+            resources_per_worker=resources.per_worker(),
+            label_selector=train_on or None,
         ),
         run_config=RunConfig(
             name=RAY_FOLDER,
@@ -136,12 +169,17 @@ def launch(task: LaunchedTask, config: TrainingConfig, verb: str, learned_from: 
             failure_config=FailureConfig(max_failures=config.max_failures, controller_failure_limit=CONTROLLER_RETRIES),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
         ),
-        datasets=_datasets(task, config, feed, train_split, held_out),
+        datasets=datasets,
         # In memory every worker sees all rows and takes its share of each batch; only a stream is split.
-        dataset_config=DataConfig(datasets_to_split=["train"] if feed == "stream" else []),
+        dataset_config=DataConfig(
+            datasets_to_split=["train"] if feed == "stream" else [],
+            # Ray Train would take over all of this process's options but the machines.
+            execution_options=ExecutionOptions(label_selector=decode_on or None),
+        ),
     )
-    with shown(config, task.verdict):
+    with watched(config, task.verdict):
         result = _fit(trainer)
+    _keep_accounts(config, datasets)
     if result.checkpoint is None:
         raise RuntimeError(f"{config.out}: the run ended without a checkpoint")
     with result.checkpoint.as_directory() as folder:
@@ -198,7 +236,7 @@ def choose_feed(config: TrainingConfig, split: Split) -> Literal["memory", "stre
     return "stream"
 
 
-def plan_resources(config: TrainingConfig, feed: str, cluster: Mapping[str, float]) -> Resources:
+def plan_resources(config: TrainingConfig, feed: str, cluster: Mapping[str, float], apart: bool = False) -> Resources:
     """What each worker gets, so that Ray Data can still run.
 
     Workers that hold every CPU leave none to Ray Data's tasks, and Ray then waits for ever without an error. Samples
@@ -208,21 +246,27 @@ def plan_resources(config: TrainingConfig, feed: str, cluster: Mapping[str, floa
         config: workers, and what was asked for each. An elastic run must fit with its fewest workers; more join as
             the cluster has room.
         feed: "memory" or "stream".
-        cluster: `ray.cluster_resources()`.
+        cluster: what the machines that may train offer together, by kind of resource.
+        apart: Ray Data has machines of its own.
 
     Raises:
         InputError: the cluster cannot hold the workers and Ray Data; the message shows the sum.
     """
-    cpus, gpus = cluster.get("CPU", 0.0), int(cluster.get("GPU", 0))
+    cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
     fewest, most = config.min_workers or config.num_workers, config.num_workers
     use_gpu = config.device == "cuda" or (config.device == "auto" and gpus > 0)
-    if use_gpu and gpus < fewest:
-        raise InputError(f"{fewest} workers need {fewest} GPUs, Ray has {gpus}; use --num-workers {max(gpus, 1)}")
-    reserved = DATA_CPUS if feed == "stream" else 0.0
+    if use_gpu and gpus < fewest * config.gpus_per_worker:
+        fitting = max(int(gpus / config.gpus_per_worker), 1)
+        raise InputError(
+            f"{fewest} workers need {fewest * config.gpus_per_worker:g} GPUs, Ray has {gpus:g}; "
+            f"use --num-workers {fitting}"
+        )
+    spare_cpus = 0.0 if apart else config.placement.spare_cpus
+    reserved = spare_cpus if feed == "stream" else 0.0
     share = config.cpus_per_worker
     if share is None:
         # A whole CPU at most: more would be bookkeeping only, and keep other jobs out.
-        spare = max(cpus - max(reserved, DATA_CPUS if cpus > DATA_CPUS else 0.0), 0.0)
+        spare = max(cpus - max(reserved, spare_cpus if cpus > spare_cpus else 0.0), 0.0)
         share = min(1.0, int(spare / most * 100) / 100)
     # Ray starts as many workers of an elastic run as it finds room for.
     workers = max(fewest, min(most, int(cpus / share))) if share > 0 else fewest
@@ -232,7 +276,7 @@ def plan_resources(config: TrainingConfig, feed: str, cluster: Mapping[str, floa
             f"Ray has {cpus:g}; use fewer --num-workers or a smaller --cpus-per-worker"
             + (" (or --feed.mode memory, which needs none for Ray Data)" if reserved else "")
         )
-    return Resources(share, use_gpu)
+    return Resources(share, use_gpu, config.gpus_per_worker)
 
 
 def _datasets(
@@ -246,6 +290,15 @@ def _datasets(
         return {"train": read_split(train_split, task.columns, ids=learned).materialize(), "val": val}
     stream = read_split(train_split, task.columns, shuffle_seed=config.seed, shuffle_rows=config.feed.shuffle_rows)
     return {"train": stream, "val": val}
+
+
+def _keep_accounts(config: TrainingConfig, datasets: Mapping[str, ray.data.Dataset]) -> None:
+    """What feeding the run came to, beside its model. A stream is accounted for by the worker that drew from it."""
+    store = Store.at(config.out)
+    for name, dataset in datasets.items():
+        if isinstance(dataset, MaterializedDataset):
+            keep_account(store, {"stage": f"read {name}"}, dataset.stats())
+    keep_account(store, {"stage": "train", **exposed_wait(read_metrics_log(config.out / METRICS_FILE, "train"))})
 
 
 def _fit(trainer: TorchTrainer) -> Result:

@@ -20,7 +20,6 @@ from mouse_facelift.config import parse
 from mouse_facelift.errors import InputError
 from mouse_facelift.mvdiffusion.encodings import Encodings, open_encodings
 from mouse_facelift.mvdiffusion.pipeline import save_pipeline
-from mouse_facelift.mvdiffusion.presets import check_trainable_from_scratch
 from mouse_facelift.mvdiffusion.scoring import SCORES
 from mouse_facelift.mvdiffusion.source import RUN_PIPELINE, PipelineSource, load_mvdiffusion
 from mouse_facelift.mvdiffusion.views import choose_references
@@ -130,14 +129,11 @@ def export_pipeline(run: Path) -> Path:
 
 def _checked_source(source: PipelineSource) -> PipelineSource:
     """The model's source with whole paths, as Ray changes the workers' current folder; refused before work starts."""
-    if source.folder is None:
-        check_trainable_from_scratch(source.scratch)
-        return source
-    folder = source.folder.absolute()
-    prompts = None if source.prompt_embeddings is None else source.prompt_embeddings.absolute()
-    source = replace(source, folder=folder, prompt_embeddings=prompts)
-    # Reads every component, on the CPU: what is missing or does not fit is said now, not by a worker.
-    source.pipeline()
+    if source.folder is not None:
+        prompts = None if source.prompt_embeddings is None else source.prompt_embeddings.absolute()
+        source = replace(source, folder=source.folder.absolute(), prompt_embeddings=prompts)
+    # What is missing or does not fit is said now, not by a worker; weights are for the workers to read.
+    source.check()
     return source
 
 

@@ -14,7 +14,7 @@ from mouse_facelift.mvdiffusion.sampling import SamplingConfig
 from mouse_facelift.mvdiffusion.source import PipelineSource
 from mouse_facelift.mvdiffusion.step import DiffusionLossConfig
 from mouse_facelift.mvdiffusion.unet import REFERENCE_AND_TARGET
-from mouse_facelift.mvdiffusion.views import ViewRule, ViewsConfig
+from mouse_facelift.mvdiffusion.views import ViewRule, ViewsConfig, mirrored_slots
 from training.settings import OptimiserConfig, TrainingConfig
 
 
@@ -66,7 +66,14 @@ class MVDiffusionTrainingConfig(TrainingConfig):
                 f"training: views.num_targets {self.views.num_targets} is for the slots "
                 f"{' '.join(REFERENCE_AND_TARGET)}; named slots are all trained"
             )
-        self.rule()
+        rule = self.rule()
+        if self.views.mirror:
+            if rule.cameras == "none":
+                raise InputError("training: views.mirror moves the cameras; use it with camera conditioning (rays)")
+            if self.encodings is not None:
+                raise InputError("training: encodings cannot be mirrored; switch views.mirror off, or leave them out")
+            if not rule.free:
+                mirrored_slots(rule.slots)
 
     def rule(self) -> ViewRule:
         """What tells this run's views apart."""
@@ -101,8 +108,10 @@ _SMALL = MVDiffusionTrainingConfig(
     data=REQUIRED,
     out=REQUIRED,
     model=PipelineSource(scratch=preset("small")),
-    losses=DiffusionLossConfig(timesteps="view"),
-    views=ViewsConfig(image_size=64, background="white"),
+    # Pure noise must be learned from as well: there the picture is all that the model can say.
+    losses=DiffusionLossConfig(timesteps="view", min_snr_gamma=0.0),
+    views=ViewsConfig(image_size=64, background="grey", mirror=True),
+    validation=ValidationConfig(guidance=(1.0, 3.0)),
     optimiser=OptimiserConfig(lr=1e-3, warmup_steps=50, betas=(0.9, 0.99), weight_decay=0.01),
     ema_decay=0.995,
     steps=2000,
@@ -119,7 +128,7 @@ PRESETS: Mapping[str, MVDiffusionTrainingConfig] = MappingProxyType(
         # A few minutes on two CPU cores, at half the resolution, to see the six views take shape.
         "demo": replace(
             _SMALL,
-            views=ViewsConfig(image_size=32, background="white"),
+            views=ViewsConfig(image_size=32, background="grey", mirror=True),
             steps=500,
             num_workers=2,
             evaluate_every=250,
@@ -133,6 +142,7 @@ PRESETS: Mapping[str, MVDiffusionTrainingConfig] = MappingProxyType(
             _SMALL,
             model=PipelineSource(scratch=preset("debug")),
             views=ViewsConfig(image_size=16, background="white"),
+            losses=DiffusionLossConfig(timesteps="view"),
             validation=ValidationConfig(steps=2),
             optimiser=OptimiserConfig(lr=1e-3, warmup_steps=2),
             ema_decay=0.5,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mouse_facelift.cameras import Camera
 from mouse_facelift.errors import InputError
+from mouse_facelift.gslrm.batch import Batch
 from mouse_facelift.mvdiffusion.conditioning import ViewCameras
 from mouse_facelift.mvdiffusion.encodings import COLUMNS as ENCODED_COLUMNS
 from mouse_facelift.mvdiffusion.encodings import Encodings
@@ -31,6 +32,7 @@ from mouse_facelift.mvdiffusion.views import (
     drawn_orders,
     in_order,
     row_cameras,
+    some_mirrored,
     view_orders,
 )
 from training.mvdiffusion_settings import MVDiffusionTrainingConfig
@@ -86,10 +88,10 @@ class MVDiffusionTask:
         finest = next((i for i, name in enumerate(attends) if "Attn" in name), len(attends) - 1)
         return {
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "latent_size": f"{inner.unet.conv_out.out_channels}x{side}x{side}",
+            "latent_size": f"{inner.latent_channels}x{side}x{side}",
             "views": views,
             # Of all views together where attention is widest: what memory and time grow with.
-            "tokens": views * (side // 2**finest) ** 2,
+            "tokens": views * (side // inner.adapter.patch // 2**finest) ** 2,
             "references": ", ".join(self.config.views.references),
             "encoders": "in every step" if self.encodings is None else "cached",
         }
@@ -146,13 +148,17 @@ class MVDiffusionTask:
         views = self.config.views
         order = drawn_orders(batch["orders"], batch["references"], views.num_targets, generator)
         chosen = drawn_backgrounds(len(order), views, generator)
-        cameras = None
-        if pipeline.model.cameras == "rays":
-            w2c, fxfycxcy = (in_order(batch[name], order) for name in ("w2c", "fxfycxcy"))
-            cameras = ViewCameras(w2c, fxfycxcy, views.image_size)
+        w2c, fxfycxcy = (in_order(batch[name], order) for name in ("w2c", "fxfycxcy"))
+        rays = pipeline.model.cameras == "rays"
         if self.encodings is None:
             levels = torch.tensor([BACKGROUNDS[views.backgrounds[i]] for i in chosen.tolist()])
-            return encode(pipeline, composited(in_order(batch["images"], order), levels), cameras)
+            pictures = composited(in_order(batch["images"], order), levels, pipeline.image_channels)
+            objects = Batch(pictures, w2c, fxfycxcy)
+            if views.mirror:
+                objects = some_mirrored(objects, pipeline.model.slots, generator)
+            cameras = ViewCameras(objects.w2c, objects.fxfycxcy, views.image_size) if rays else None
+            return encode(pipeline, objects.images, cameras)
+        cameras = ViewCameras(w2c, fxfycxcy, views.image_size) if rays else None
         kept = torch.tensor([self.encodings.backgrounds.index(views.backgrounds[i]) for i in chosen.tolist()])
         objects = torch.arange(len(order), device=order.device)
         kept = kept.to(order.device)
@@ -188,7 +194,7 @@ class MVDiffusionTask:
         for number, row in rows:
             truth = self.true_views(row)
             made = {
-                f"guidance {guidance:g}": self._generate(pipeline, truth, number, guidance)
+                f"guidance {guidance:g}": self._generate(pipeline, truth, number, guidance)[:, :3]
                 for guidance in self.config.validation.guidance
             }
             sheets[f"sample{number}"] = view_sheet(truth, made)
@@ -215,18 +221,21 @@ class MVDiffusionTask:
 
     def _generate(
         self, pipeline: MVDiffusion, truth: TrueViews, number: int, guidance: float
-    ) -> Float[Tensor, "v 3 h w"]:
+    ) -> Float[Tensor, "v c h w"]:
         cameras = None
         if pipeline.model.cameras == "rays":
             w2c = torch.from_numpy(np.stack([camera.w2c for camera in truth.cameras])).float()[None]
             fxfycxcy = torch.from_numpy(np.stack([camera.fxfycxcy for camera in truth.cameras])).float()[None]
             cameras = ViewCameras(w2c, fxfycxcy, self.config.views.image_size)
+        reference = truth.images[:1]
+        if pipeline.image_channels == 4:
+            reference = torch.cat([reference, truth.masks[:1, None]], dim=1)
         validation = self.config.validation
         half = self.config.precision == "bf16"
         with torch.autocast(pipeline.device.type, torch.bfloat16, enabled=half):
             made = sample(
                 pipeline,
-                truth.images[:1],
+                reference,
                 seeded([validation.seed + number]),
                 validation.sampling(guidance),
                 cameras=cameras,

@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mouse_facelift.evaluation.metrics import below_baseline
+from pipelines.telemetry import training_event
 from training.metrics_log import METRICS_FILE, LogFollower
 from training.report import write_training_report
 from training.settings import TrainingConfig
@@ -38,6 +39,7 @@ def shown(config: TrainingConfig, verdict: tuple[str, str]) -> Iterator[None]:
         entries = list(follower.news())
         for entry in entries:
             view.show(entry)
+            training_event(config.out.name, entry)
             if tracker is not None:
                 tracker.send(entry)
         if any(entry["event"] in ("evaluate", "panels") for entry in entries):

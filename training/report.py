@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,19 +11,19 @@ from typing import Any
 import yaml
 
 from mouse_facelift.config import RUN_FILE, to_plain
-from mouse_facelift.evaluation.charts import Chart, Curve
-from mouse_facelift.evaluation.metrics import BASELINES, below_baseline
-from mouse_facelift.evaluation.report import Item, Picture, Report, Section, Table, Verdict, write_report
-from mouse_facelift.evaluation.summary import METRIC_NAMES, read_picture
+from mouse_facelift.evaluation.charts import Chart
+from mouse_facelift.evaluation.metrics import below_baseline
+from mouse_facelift.evaluation.report import Item, Picture, Report, Section, Table, write_report
+from mouse_facelift.evaluation.summary import read_picture
 from training.metrics_log import METRICS_FILE, read_metrics_log
 from training.overfit import overfit_verdict
+from training.report_scores import curve, label, scalars, score_charts, verdicts, view_tables
 from training.settings import TrainingConfig
 
 REPORT_FILE = "report.html"
 PANELS_FOLDER = "panels"
 _PANEL_STEPS = 4
 """Steps of which pictures are shown, spread over the run: a page with all of them would not open."""
-_FACTS = ("samples", "seconds", "beats_baseline")
 _PACE = ("lr", "grad_norm", "step_seconds", "data_wait", "samples_per_second", "refused_steps", "gpu_memory_gib")
 _PACE_UNITS = {
     "lr": "learning rate",
@@ -53,11 +52,14 @@ def write_training_report(config: TrainingConfig, verdict: tuple[str, str]) -> P
     evaluations = [entry for entry in log if entry["event"] == "evaluate"]
     training = [entry for entry in log if entry["event"] == "train"]
     record = _record(config.out / RUN_FILE)
-    sections = [Section("Held-out scores", _score_charts(evaluations, training, verdict), _judged_on(config))]
+    sections = [Section("Held-out scores", score_charts(evaluations, training, verdict), _judged_on(config))]
     if any(entry["event"] == "panels" for entry in log):
         sections.append(Section("Held-out samples over time", _pictures(config.out, log)))
-    sections.append(Section("Losses", _charts(training, [n for n in _scalars(training) if n not in _PACE])))
-    sections.append(Section("Pace and health", _charts(training, [n for n in _scalars(training) if n in _PACE])))
+    sections.append(Section("Losses", _charts(training, [n for n in scalars(training) if n not in _PACE])))
+    sections.append(Section("Pace and health", _charts(training, [n for n in scalars(training) if n in _PACE])))
+    by_view = view_tables(evaluations[-1]) if evaluations else []
+    if by_view:
+        sections.append(Section("Held-out scores by view", by_view, "At the last evaluation; means over its samples."))
     start = next((entry for entry in log if entry["event"] == "start"), None)
     if start is not None:
         rows = [[name.replace("_", " "), str(v)] for name, v in start.items() if name not in ("event", "step")]
@@ -65,7 +67,7 @@ def write_training_report(config: TrainingConfig, verdict: tuple[str, str]) -> P
     page = Report(
         title=f"Training run {config.out.name}",
         summary=_summary(config, verdict, log),
-        verdicts=_verdicts(evaluations[-1]) if evaluations else [],
+        verdicts=verdicts(evaluations[-1]) if evaluations else [],
         sections=sections,
         settings={"config.yaml": yaml.safe_dump(to_plain(config), sort_keys=False)},
         versions=record.get("versions", {}),
@@ -87,7 +89,7 @@ def _summary(config: TrainingConfig, verdict: tuple[str, str], log: Sequence[Map
         parts.append("Nothing was evaluated yet.")
     else:
         score, baseline = verdict
-        parts.append(f"{_label(score)} {_number(last[score])}, baseline {_number(last[baseline])}.")
+        parts.append(f"{label(score)} {_number(last[score])}, baseline {_number(last[baseline])}.")
         losses = below_baseline({k: v for k, v in last.items() if v is None or isinstance(v, (int, float))})
         parts += [f"Below a baseline: {'; '.join(losses)}."] if losses else []
     refused = next((entry["refused_steps"] for entry in reversed(log) if entry["event"] == "train"), 0)
@@ -97,59 +99,12 @@ def _summary(config: TrainingConfig, verdict: tuple[str, str], log: Sequence[Map
     return " ".join(parts)
 
 
-def _score_charts(
-    evaluations: Sequence[Mapping[str, Any]], training: Sequence[Mapping[str, Any]], verdict: tuple[str, str]
-) -> list[Item]:
-    """The score that decides beside its baselines and the training views; then all others."""
-    names = _scalars(evaluations)
-    rivals = {name for name in names if name.startswith(tuple(f"{who}_" for who in BASELINES))} | {verdict[1]}
-    own = [name for name in names if name not in rivals and name not in _FACTS]
-    charts: list[Item] = []
-    for name in sorted(own, key=lambda n: n != verdict[0]):
-        curves = [_curve("held out", evaluations, name)]
-        if training and name in training[-1]:
-            curves.append(_curve("training views", training, name))
-        beside = {f"{who}_{name}": words for who, words in BASELINES.items()}
-        beside |= {verdict[1]: BASELINES.get(verdict[1].split("_")[0], "baseline")} if name == verdict[0] else {}
-        curves += [_curve(words, evaluations, rival) for rival, words in beside.items() if rival in names]
-        unit = METRIC_NAMES[name].unit if name in METRIC_NAMES else ""
-        charts.append(Chart(_label(name), "step", unit or "score", curves))
-    return charts
-
-
-def _verdicts(entry: Mapping[str, Any]) -> list[Verdict]:
-    """The last scores beside both baselines, where there are such baselines."""
-    known = [key for key in METRIC_NAMES if key in entry and any(f"{who}_{key}" in entry for who in BASELINES)]
-    return [
-        Verdict(
-            METRIC_NAMES[key].label,
-            _or_nan(entry.get(key)),
-            _or_nan(entry.get(f"blank_{key}")),
-            _or_nan(entry.get(f"nearest_{key}")),
-            METRIC_NAMES[key].unit,
-            METRIC_NAMES[key].digits,
-        )
-        for key in known
-    ]
-
-
 def _charts(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Item]:
     ordered = sorted(names, key=lambda name: name != "loss")
     return [
-        Chart(_label(name), "step", _PACE_UNITS.get(name, "mean since the last line"), [_curve(name, entries, name)])
+        Chart(label(name), "step", _PACE_UNITS.get(name, "mean since the last line"), [curve(name, entries, name)])
         for name in ordered
     ]
-
-
-def _scalars(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the numbers of a kind of entry, in their order, where any of them is defined."""
-    names = dict.fromkeys(name for entry in entries for name in entry if name not in ("event", "step"))
-    return [name for name in names if any(isinstance(entry.get(name), (int, float)) for entry in entries)]
-
-
-def _curve(label: str, entries: Sequence[Mapping[str, Any]], name: str) -> Curve:
-    points = [(entry["step"], float(entry[name])) for entry in entries if entry.get(name) is not None]
-    return Curve(label.replace("_", " "), [x for x, _ in points], [y for _, y in points])
 
 
 def _pictures(folder: Path, log: Sequence[Mapping[str, Any]]) -> list[Item]:
@@ -164,16 +119,8 @@ def _pictures(folder: Path, log: Sequence[Mapping[str, Any]]) -> list[Item]:
     return items
 
 
-def _label(name: str) -> str:
-    return METRIC_NAMES[name].label if name in METRIC_NAMES else name.replace("_", " ")
-
-
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.2f}"
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _record(file: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from mouse_facelift.errors import InputError
 from mouse_facelift.finetuning import FinetuneConfig
+from pipelines.placement import PlacementConfig
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class TrainingConfig:
     go, from the newest checkpoint; num_workers is then the most. Give it a max_failures, too."""
     cpus_per_worker: float | None = None
     """Logical CPUs that Ray sets aside for one worker; by default an equal share of what Ray Data can spare."""
+    gpus_per_worker: float = 1.0
+    """GPUs that Ray sets aside for one worker where it trains on GPUs; below 1, several trainings share one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; "auto" takes GPUs when the cluster has them."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -111,6 +114,7 @@ class TrainingConfig:
     A crash within seconds of such a checkpoint falls back to the one before; the last one is always "sync"."""
     max_failures: int = 0
     """How often a run restarts by itself from its newest checkpoint after a worker died."""
+    placement: PlacementConfig = field(default_factory=PlacementConfig)
     init_from: Path | None = None
     """Start from the weights of this run or checkpoint; never its step or optimiser."""
     resume: bool = False
@@ -133,6 +137,10 @@ class TrainingConfig:
         for name in ("micro_batch", "min_workers", "max_failures", "overfit"):
             if getattr(self, name) < 0:
                 raise InputError(f"training: {name} is {getattr(self, name)}; it must be at least 0")
+        if not 0 < self.gpus_per_worker <= 1:
+            raise InputError(
+                f"training: gpus_per_worker is {self.gpus_per_worker}; a worker uses one GPU, or a part of one"
+            )
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"training: ema_decay is {self.ema_decay}; it must be at least 0 and below 1")
         if self.min_workers > self.num_workers:

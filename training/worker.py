@@ -19,15 +19,15 @@ import torch.distributed
 from ray.data import DataIterator
 from ray.train import CheckpointUploadMode
 
-from mouse_facelift.evaluation.images import write_png
+from mouse_facelift.storage import Store
+from pipelines.telemetry import keep_account
 from training.accumulation import share_of
 from training.data import RowTable, memory_batches, prefetched, stream_batches
 from training.disk import explained_full_disk
+from training.folder_reporter import FolderReporter
 from training.loop import train
-from training.metrics_log import METRICS_FILE, MetricsLog
-from training.report import panel_file
 from training.settings import TrainingConfig
-from training.task import Panels, Task, Tensors, World
+from training.task import Task, Tensors, World
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,10 @@ def work(settings: dict[str, Any]) -> dict[str, float]:
         reporter = RayReporter(config.out, world.rank, config.checkpoint_upload)
         if world.rank == 0:
             reporter.metrics_log.rewind(_step_of(resume_from))
-        return train(task, config, _batches(assignment, world), held_out, reporter, world, resume_from)
+        scores = train(task, config, _batches(assignment, world), held_out, reporter, world, resume_from)
+        if world.rank == 0 and assignment.feed == "stream":
+            keep_account(Store.at(config.out), {"stage": "stream train"}, _shard("train").stats())
+        return scores
 
 
 def use_threads(workers_here: int) -> int:
@@ -70,31 +73,23 @@ def use_threads(workers_here: int) -> int:
     every worker.
     """
     threads = max(1, (os.cpu_count() or 1) // workers_here)
-    torch.set_num_threads(threads)
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    set_threads(threads)
     return threads
 
 
-class RayReporter:
+def set_threads(threads: int) -> None:
+    """Threads that torch and the renderer use from this thread on."""
+    torch.set_num_threads(threads)
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
+class RayReporter(FolderReporter):
     """Log lines and pictures go straight to the run's folder, checkpoints through Ray Train, which keeps and prunes."""
 
     def __init__(self, folder: Path, rank: int, upload: Literal["sync", "async"] = "sync") -> None:
-        self.folder = folder
-        self.metrics_log = MetricsLog(folder / METRICS_FILE)
+        super().__init__(folder)
         self.rank = rank
         self.upload = upload
-
-    def log(self, entry: dict[str, Any]) -> None:
-        with explained_full_disk("the metrics log", self.folder):
-            self.metrics_log.append(entry)
-
-    def panels(self, step: int, images: Panels) -> list[str]:
-        files = [panel_file(step, name) for name in images]
-        with explained_full_disk("pictures", self.folder):
-            for file, image in zip(files, images.values(), strict=True):
-                (self.folder / file).parent.mkdir(exist_ok=True)
-                write_png(self.folder / file, image)
-        return files
 
     def checkpoint(self, metrics: dict[str, float], write: Callable[[Path], None], last: bool) -> None:
         if self.rank != 0:

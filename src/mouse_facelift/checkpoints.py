@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 from jaxtyping import Shaped
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -142,6 +142,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     file = find_checkpoint(path) / WEIGHTS_FILE
     try:
         return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); the file is damaged, use another checkpoint") from error
+
+
+def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of a checkpoint's weights by name, from the file's header alone.
+
+    Raises:
+        InputError: no checkpoint, or a damaged file.
+    """
+    file = find_checkpoint(path) / WEIGHTS_FILE
+    try:
+        with safe_open(file, framework="pt") as content:
+            return {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file}: cannot be read ({error}); the file is damaged, use another checkpoint") from error
 

@@ -29,10 +29,16 @@ VERBS: dict[str, tuple[str, str]] = {
     "train gslrm": ("training.gslrm", "a dataset -> a model that turns views into 3-D Gaussians"),
     "encode": ("pipelines.encode", "a dataset -> what a pipeline's frozen encoders say of it, once for all training"),
     "train mvdiffusion": ("training.mvdiffusion", "a dataset -> a model that turns one image into six views"),
+    "tune": ("tune.app", "a dataset and a search space -> the settings that train best, and by how much"),
+    "synthesize": ("pipelines.synthesize", "a dataset and a diffusion model -> generated samples to train a GS-LRM on"),
     "reconstruct": ("pipelines.reconstruct", "a dataset and a model -> Gaussians, turntables and a report"),
+    "evaluate": ("pipelines.evaluate", "runs and baselines side by side on held-out views -> scores and a report"),
     "view": ("pipelines.view", "Gaussians, sequences and datasets -> 3-D in a browser tab, side by side and over time"),
     "export": ("pipelines.export", "results -> PLY, .splat, mesh, video; a sample -> nerfstudio or COLMAP"),
     "cluster-files": ("cluster.render", "a cluster's profile -> checked files for ray up, KubeRay and Slurm"),
+    "doctor": ("cluster.doctor", "what would fail on this machine or a cluster, and the cure"),
+    "submit": ("cluster.submit", "`submit --address URL -- VERB ...`: any verb on a cluster, with this tree's code"),
+    "job": ("cluster.job", "jobs on a cluster: list, status, attach, stop"),
 }
 """What a person types -> the module whose `main(argv)` does it, and what that is in one line."""
 

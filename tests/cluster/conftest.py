@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import cluster
 from cluster.profile import Profile, read_profile
 from cluster.render import render
+from tests.live_ray import LiveRay
 
 PROFILES = Path(cluster.__file__).parent / "profiles"
 SCHEMAS = Path(__file__).resolve().parents[3] / "shared" / "schemas"
@@ -33,3 +35,14 @@ def profiles() -> dict[str, Profile]:
 def rendered(profiles: dict[str, Profile]) -> dict[str, Any]:
     """Every file of every profile, by name."""
     return {name: content for profile in profiles.values() for name, content in render(profile).items()}
+
+
+@pytest.fixture(scope="session")
+def live_ray() -> Iterator[LiveRay]:
+    """A head of a cluster that asks for a token, with a dashboard; starting it takes a while."""
+    ray = LiveRay()
+    try:
+        ray.await_dashboard()
+        yield ray
+    finally:
+        ray.end()

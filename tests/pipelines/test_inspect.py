@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from mouse_facelift import cli
+from mouse_facelift.checkpoints import write_checkpoint
 from mouse_facelift.errors import InputError
 from pipelines.inspect import InspectConfig, inspect, main
 from tests.synthetic import blob, ring_sample, write_dataset
@@ -70,6 +72,34 @@ def test_a_training_run_is_looked_at(tmp_path, capsys, monkeypatch):
     assert "better than both baselines" in text
     page = (tmp_path / "inspect-run" / "report.html").read_text()
     assert "Training loss" in page and "steps: 3" in page
+
+
+def test_a_diffusion_run_is_looked_at(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    held_out = {"psnr_foreground": 14.0, "nearest_psnr_foreground": 8.0, "mean_psnr_foreground": 15.0}
+    entries = [{"event": "train", "step": 3, "loss": 0.5}, {"event": "evaluate", "step": 3, **held_out}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries))
+    findings = inspect(InspectConfig(path=str(run)))
+    assert findings.lines[0] == "3 steps, foreground PSNR 14.00 dB (held-out views)"
+    assert "mean training image" in findings.lines[1] and "below the mean picture" in findings.lines[2]
+
+
+@pytest.mark.parametrize("imported", [None, {"file": "ckpt.pt", "step": 20000}])
+def test_weights_without_a_log_are_no_unfinished_run(imported, tmp_path, capsys, monkeypatch):
+    config = {"model": {}} | ({"imported": imported} if imported else {})
+    metrics = {} if imported else {"psnr_foreground": 21.5, "blank_psnr_foreground": 3.0}
+    weights = {"a": torch.zeros(3, 4), "b": torch.zeros(5)}
+    write_checkpoint(tmp_path / "kept", kind="gslrm", weights=weights, config=config, metrics=metrics)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["inspect", "kept"]) == 0
+    text = capsys.readouterr().out
+    assert "gslrm weights, 2 tensors, 17 parameters" in text
+    assert ("imported from ckpt.pt (trained for 20000 steps)" in text) == bool(imported)
+    assert ("21.50 dB" in text) == (not imported)
+    verb = "train gslrm --init-from kept" if imported else "reconstruct --data DATASET --checkpoint kept"
+    assert f"next: mouse-facelift {verb}" in text
+    assert "Checkpoint kept" in (tmp_path / "inspect-kept" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

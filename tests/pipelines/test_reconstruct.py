@@ -1,27 +1,29 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from mouse_facelift.capture.video import probe
 from mouse_facelift.checkpoints import write_checkpoint
 from mouse_facelift.config import to_plain
 from mouse_facelift.errors import InputError
+from mouse_facelift.gaussians.sequence import Sequenced
 from mouse_facelift.gslrm.config import GSLRMConfig
 from mouse_facelift.gslrm.model import GSLRM
 from mouse_facelift.samples.dataset import open_dataset
-from pipelines.reconstruct import (
-    ReconstructConfig,
-    background_of,
-    checkpoint_fingerprint,
-    main,
-    plan_jobs,
-    reconstruct,
-    sample_folder,
-)
+from pipelines.export import FilmConfig
+from pipelines.reconstruct import ReconstructConfig, main, reconstruct
+from pipelines.reconstruct_jobs import plan_jobs, sample_folder
+from pipelines.reconstruct_work import background_of, checkpoint_fingerprint
+from tests.benchmarks.stopwatch import descendants
 from tests.synthetic import blob, ring_sample, write_dataset
 
 
@@ -119,6 +121,82 @@ def test_fingerprints_follow_the_weights(workplace: Path, tmp_path: Path) -> Non
 def test_background_is_the_trained_one() -> None:
     assert background_of({"views": {"background": "black"}}) == "black"
     assert background_of({}) == "white"
+
+
+def digests(out: Path) -> dict[str, str]:
+    """Every file of a run by its content, but for the note of when and where it ran."""
+    found = {str(path.relative_to(out)): path for path in sorted(out.rglob("*")) if path.is_file()}
+    return {
+        name: hashlib.sha256(path.read_bytes().replace(str(out).encode(), b"OUT")).hexdigest()
+        for name, path in found.items()
+        if name not in ("run.json", "ray_data.json")
+    }
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_set_of_outputs(workplace: Path, tmp_path: Path, ray_session: None) -> None:
+    def arguments(out: Path) -> list[str]:
+        given = ["--checkpoint", str(workplace / "run"), "--data", str(workplace / "data"), "--out", str(out)]
+        return [*given, "--hold-out", "none", "--turntable-views", "0", "--report-samples", "1"]
+
+    command = [sys.executable, "-m", "pipelines.reconstruct", *arguments(tmp_path / "killed")]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    records = tmp_path / "killed" / "records"
+    while run.poll() is None and len(list(records.glob("*.json"))) < 2:
+        time.sleep(0.01)
+    processes = descendants(run.pid)
+    run.kill()
+    run.wait()
+    # Its workers end by themselves when they find their driver gone; until then they may finish what they hold.
+    while any(Path(f"/proc/{pid}").exists() for pid in processes):
+        time.sleep(0.1)
+    done = len(list(records.glob("*.json")))
+    assert done >= 2 and not list((tmp_path / "killed").glob("*.sequence.parquet"))
+    assert main(arguments(tmp_path / "killed")) == 0 == main(arguments(tmp_path / "peace"))
+    assert digests(tmp_path / "killed") == digests(tmp_path / "peace")
+
+
+@pytest.mark.slow
+def test_a_recording_becomes_a_sequence_and_films(
+    workplace: Path, tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ReconstructConfig(
+        checkpoint=workplace / "run",
+        data=str(workplace / "data"),
+        out=tmp_path,
+        split="all",
+        hold_out="none",
+        outputs="sequence",
+        batch_size=3,
+        workers=2,
+        videos=("orbit", "views"),
+        film=FilmConfig(size=64, fps=5.0),
+        turntable_views=0,
+        report_samples=2,
+    )
+    reconstruct(config)
+    assert "the model waited" in capsys.readouterr().out
+    sequence = tmp_path / "ring.sequence.parquet"
+    assert [moment.frame for moment in Sequenced.open(str(sequence)).index] == list(range(8))
+    films = sorted(path.name for path in (tmp_path / "videos").glob("*.mp4"))
+    assert films == ["ring_orbit.mp4", *(f"ring_view_turntable_00{view}.mp4" for view in range(4))]
+    orbit, view = (probe(tmp_path / "videos" / name) for name in films[:2])
+    assert (orbit.width, orbit.frame_count, view.width, view.height, view.frame_count) == (64, 8, 128, 64, 8)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<video") == 5 and "videos/ring_orbit.mp4" in page and "Jitter" in page
+    assert len(list((tmp_path / "samples").iterdir())) == 2
+    before, made = sequence.read_bytes(), (tmp_path / "videos" / films[0]).stat().st_mtime_ns
+    reconstruct(config)
+    assert (tmp_path / "videos" / films[0]).stat().st_mtime_ns == made
+
+    # Steadying later moves the frames, makes the films anew and computes nothing else; without it all is as it was.
+    reconstruct(replace(config, steady=0.2))
+    recordings = json.loads((tmp_path / "metrics.json").read_text())["recordings"]["ring"]
+    assert recordings["jitter_after"] < recordings["jitter_before"] and recordings["mean_shift"] > 0
+    assert sequence.read_bytes() != before and (tmp_path / "videos" / films[0]).stat().st_mtime_ns > made
+    reconstruct(replace(config, videos=()))
+    assert sequence.read_bytes() == before
+    assert "8 of 8 samples are done already" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -356,6 +356,9 @@ def test_a_dataset_that_does_not_fit_is_one_clear_line(
     assert "an image of 32x32 px, the run trains on 64x64" in line
     line = _verb(capsys, dataset("odd", SAMPLES[:2]), tmp_path, "--views.image-size", "24")
     assert "cannot be averaged down to 24 px" in line
+    mixed = [SAMPLES[0], ring_sample(blob(9), 9, views=6, size=24)]
+    line = _verb(capsys, dataset("mixed", mixed), tmp_path)
+    assert "sample ring-000009, camera turntable_000 has images of 24 px" in line
 
 
 def test_mixed_resolutions_are_refused_by_sample(rows: list[dict[str, Any]]) -> None:

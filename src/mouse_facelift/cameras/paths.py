@@ -46,12 +46,12 @@ class Orbit:
     """The same at the end, approached evenly; as at the first picture when None."""
     radius: float = FACELIFT_RADIUS
     """Distance from the point, world units."""
-    hfov_degrees: float = FACELIFT_HFOV_DEGREES
-    """Horizontal field of view."""
+    hfov_degrees: float | None = None
+    """Horizontal field of view; that of the recording's views where they are known, otherwise FaceLift's 50."""
 
     def __post_init__(self) -> None:
         heights = (self.elevation_degrees, self._end_elevation)
-        if not (self.radius > 0 and 0 < self.hfov_degrees < 180 and math.isfinite(self.turns + self.start_degrees)):
+        if not (self.radius > 0 and 0 < self.lens() < 180 and math.isfinite(self.turns + self.start_degrees)):
             raise InputError(
                 f"orbit: radius {self.radius} and field of view {self.hfov_degrees} degrees describe no camera; "
                 "give radius > 0 and 0 < field of view < 180"
@@ -59,17 +59,26 @@ class Orbit:
         if not all(abs(height) <= 90 for height in heights):
             raise InputError(f"orbit: elevations {heights} degrees: give values from -90 to 90")
 
+    def lens(self, views_degrees: float = FACELIFT_HFOV_DEGREES) -> float:
+        """The field of view, that of the views being ``views_degrees``."""
+        return views_degrees if self.hfov_degrees is None else self.hfov_degrees
+
     @property
     def _end_elevation(self) -> float:
         return self.elevation_degrees if self.end_elevation_degrees is None else self.end_elevation_degrees
 
     def cameras(
-        self, count: int, width: int, height: int, centre: Float[np.ndarray, "3"] | None = None
+        self,
+        count: int,
+        width: int,
+        height: int,
+        centre: Float[np.ndarray, "3"] | None = None,
+        views_degrees: float = FACELIFT_HFOV_DEGREES,
     ) -> list[Camera]:
         """``count`` cameras about ``centre`` (the origin when None); the end of the path is left out, so that whole
-        turns repeat seamlessly."""
+        turns repeat seamlessly. ``views_degrees``: the field of view where the orbit does not say it."""
         centre = np.zeros(3) if centre is None else np.asarray(centre, np.float64)
-        K = intrinsics_from_fov(self.hfov_degrees, width, height)
+        K = intrinsics_from_fov(self.lens(views_degrees), width, height)
         cameras = []
         for i in range(count):
             azimuth = math.radians(self.start_degrees + 360 * self.turns * i / count)

@@ -21,6 +21,7 @@ from mouse_facelift.capture.capture import View
 from mouse_facelift.capture.pictures import Picture, RgbPicture
 from mouse_facelift.capture.video import Decoder, probe, read_frames, read_pictures
 from mouse_facelift.errors import InputError
+from mouse_facelift.samples.png_check import is_damaged_png
 
 Rgb = UInt8[np.ndarray, "h w 3"]
 # Grey levels added to the background before dividing by it: sensor noise must not decide in the dark.
@@ -53,6 +54,9 @@ class MaskConfig:
         edge_opacity: The same for pixels that touch the body: soft edges, ears, feet.
         detail: Width of the bridges that are cut and the gaps that are closed, relative to the image's mean side.
         growth: How far from the body such touching pixels may lie, relative to the image's mean side.
+
+    Raises:
+        InputError: A threshold that is no grey level, or above which there is none.
     """
 
     video_threshold: int = 127
@@ -67,6 +71,13 @@ class MaskConfig:
     edge_opacity: float = 0.4
     detail: float = 0.0075
     growth: float = 0.006
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.video_threshold < 255:
+            raise InputError(
+                f"masks: video-threshold is {self.video_threshold}; grey levels above it are the animal, so it must be "
+                "from 0 to 254"
+            )
 
 
 def mask_from_video(image: Rgb, config: MaskConfig | None = None) -> Mask:
@@ -95,7 +106,10 @@ def mask_from_image(path: Path, width: int, height: int, config: MaskConfig | No
 def _mask_in_image(path: Path, width: int, height: int, config: MaskConfig) -> BoxedMask:
     if not path.is_file():
         raise InputError(f"{path}: there is no mask image of this frame; add it, or leave the frame out")
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    data = path.read_bytes()
+    # OpenCV reads a PNG that is cut short or changed, and shows something else in its place.
+    whole = bool(data) and not is_damaged_png(data)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
     if image is None:
         raise InputError(f"{path}: is not a readable image; write the mask again")
     if image.shape[:2] != (height, width):

@@ -43,6 +43,48 @@ class Flicker:
     """Pairs that were compared."""
 
 
+class FlickerMeter:
+    """Measures flicker while the pictures pass by, in order of time; the last one alone is kept."""
+
+    def __init__(self) -> None:
+        self._before: tuple[np.ndarray, np.ndarray] | None = None
+        self._pairs: list[tuple[float, float]] = []
+        self._starts: list[int] = []
+        self._count = 0
+
+    def add(self, picture: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], follows: bool = True) -> None:
+        """The next picture.
+
+        Args:
+            picture: RGB, of the size of all others, at least 16 px a side.
+            mask: Where it shows the animal.
+            follows: Whether it is compared with the one before; not across a cut or a gap.
+
+        Raises:
+            ValueError: a picture that differs in size or is too small, or a mask of another size.
+        """
+        number, before = self._count, self._before
+        if mask.shape != picture.shape[:2] or min(mask.shape) < _SMALLEST_SIDE:
+            raise ValueError(f"picture {number} of shape {picture.shape} needs a mask of its size and 16 px a side")
+        if before is not None and before[0].shape != picture.shape:
+            raise ValueError(f"picture {number} has shape {picture.shape}, the one before it {before[0].shape}")
+        if before is not None and follows:
+            pair = pair_flicker(before[0], picture, before[1], mask)
+            if pair is not None:
+                self._pairs.append(pair)
+                self._starts.append(number - 1)
+        self._before, self._count = (picture, mask), number + 1
+
+    def result(self) -> Flicker:
+        """Of the pictures so far."""
+        if not self._pairs:
+            return Flicker(np.nan, np.nan, np.nan, -1, 0)
+        residuals, differences = zip(*self._pairs, strict=True)
+        worst = int(np.argmax(residuals))
+        means = float(np.mean(residuals)), float(np.mean(differences))
+        return Flicker(*means, residuals[worst], self._starts[worst], len(residuals))
+
+
 def flicker(
     pictures: Iterable[UInt8[np.ndarray, "h w 3"]],
     masks: Iterable[Bool[np.ndarray, "h w"]] | None = None,
@@ -58,28 +100,14 @@ def flicker(
     Raises:
         ValueError: pictures that differ in size or are too small, or fewer masks than pictures.
     """
-    residuals, differences, starts = [], [], []
-    before: tuple[np.ndarray, np.ndarray] | None = None
+    meter = FlickerMeter()
     everywhere = iter(masks) if masks is not None else None
     for number, picture in enumerate(pictures):
         mask = np.ones(picture.shape[:2], bool) if everywhere is None else next(everywhere, None)
-        if mask is None or mask.shape != picture.shape[:2] or min(mask.shape) < _SMALLEST_SIDE:
-            raise ValueError(f"picture {number} of shape {picture.shape} needs a mask of its size and 16 px a side")
-        if before is not None and before[0].shape != picture.shape:
-            raise ValueError(f"picture {number} has shape {picture.shape}, the one before it {before[0].shape}")
-        if before is not None and number not in breaks:
-            pair = pair_flicker(before[0], picture, before[1], mask)
-            if pair is not None:
-                residuals.append(pair[0])
-                differences.append(pair[1])
-                starts.append(number - 1)
-        before = picture, mask
-    if not residuals:
-        return Flicker(np.nan, np.nan, np.nan, -1, 0)
-    worst = int(np.argmax(residuals))
-    return Flicker(
-        float(np.mean(residuals)), float(np.mean(differences)), residuals[worst], starts[worst], len(residuals)
-    )
+        if mask is None:
+            raise ValueError(f"picture {number} has no mask; give each one")
+        meter.add(picture, mask, number not in breaks)
+    return meter.result()
 
 
 def pair_flicker(

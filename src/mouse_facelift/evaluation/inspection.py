@@ -110,7 +110,7 @@ def training_findings(name: str, log: Sequence[Mapping[str, Any]], location: str
     parts = [f"{step} steps"]
     for event, views in (("train", "training views"), ("evaluate", "held-out views")):
         entry = last[event]
-        if entry is not None and entry["psnr_foreground"] is not None:
+        if entry is not None and entry.get("psnr_foreground") is not None:
             parts.append(f"foreground PSNR {entry['psnr_foreground']:.2f} dB ({views})")
     scores = [] if last["evaluate"] is None else _scores(last["evaluate"])
     rows = [[key, _plain(value)] for key, value in (last["train"] or {}).items() if key != "event"]
@@ -121,6 +121,34 @@ def training_findings(name: str, log: Sequence[Mapping[str, Any]], location: str
     return Findings(f"Training run {name}", what + ".", lines, sections, [], following, scores)
 
 
+def checkpoint_findings(
+    name: str, config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], metrics: Mapping[str, float], path: str
+) -> Findings:
+    """Weights without the log of a training run: imported ones, or a run's checkpoint by itself.
+
+    Args:
+        name: of the folder.
+        config: its config.yaml.
+        shapes: of the weights, by name.
+        metrics: held-out scores, where there were any.
+        path: what other verbs take as their checkpoint.
+    """
+    kind, parameters = str(config["kind"]), sum(math.prod(shape) for shape in shapes.values())
+    imported = config.get("imported")
+    what = f"{kind} weights, {len(shapes)} tensors, {parameters:,} parameters"
+    if imported:
+        what += f", imported from {imported['file']} (trained for {imported['step']} steps)"
+    rows = [[key, _plain(value)] for key, value in metrics.items()]
+    sections = [Section("Held-out scores", [Table(["name", "value"], rows)])] if rows else []
+    scores = _scores(metrics) if rows else []
+    following = f"mouse-facelift reconstruct --data DATASET --checkpoint {path} --out RESULTS"
+    if kind != "gslrm":
+        following = f"mouse-facelift train {kind} --init-from {path} --data DATASET --out RUN"
+    elif imported:
+        following = f"mouse-facelift train gslrm --init-from {path} --data DATASET --out RUN"
+    return Findings(f"Checkpoint {name}", what + ".", [what, *verdict_lines(scores)], sections, [], following, scores)
+
+
 def _scores(entry: Mapping[str, Any]) -> list[Verdict]:
     """A log entry's scores on held-out views beside those of the two baselines; what it lacks is left out."""
 
@@ -129,7 +157,15 @@ def _scores(entry: Mapping[str, Any]) -> list[Verdict]:
         return math.nan if value is None else float(value)
 
     return [
-        Verdict(n.label, number(key), number(f"blank_{key}"), number(f"nearest_{key}"), n.unit, n.digits)
+        Verdict(
+            n.label,
+            number(key),
+            number(f"blank_{key}"),
+            number(f"nearest_{key}"),
+            n.unit,
+            n.digits,
+            number(f"mean_{key}"),
+        )
         for key, n in METRIC_NAMES.items()
         if key in entry
     ]

@@ -9,10 +9,14 @@ between two reconstructions of the same frames is theirs, the value itself is an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from mouse_facelift.gaussians.sequence_row import FrameIndex
 
 # Four frames in a row whose spacing differs by more than this share are not evenly spaced.
 _UNEVEN = 0.01
@@ -46,3 +50,32 @@ def jitter(
     even &= segment_of[2:-1] == segment_of[3:]
     third = np.diff(positions, n=3, axis=0)[even]
     return float(np.sqrt((third**2).sum(-1).mean() / 20)) if len(third) else float("nan")
+
+
+@dataclass(frozen=True)
+class Steadiness:
+    """What steadying did to a sequence; millimetres, nan where nothing could be measured."""
+
+    jitter_before: float
+    jitter_after: float
+    mean_shift: float
+    """Mean length of the frames' shifts."""
+    largest_shift: float
+
+
+def steadiness(
+    centres: Float[np.ndarray, "n 3"], shifts: Float[np.ndarray, "n 3"], index: Sequence[FrameIndex]
+) -> Steadiness:
+    """Jitter of the centres before and after shifts that `gaussians.steadying` gave."""
+    seen = np.isfinite(centres).all(-1)
+    times = np.array([moment.time_s for moment in index])[seen]
+    # Two recordings are as far apart as two segments.
+    stretches = {key: number for number, key in enumerate(dict.fromkeys((m.capture, m.segment) for m in index))}
+    segments = np.array([stretches[(moment.capture, moment.segment)] for moment in index], int)[seen]
+    lengths = np.linalg.norm(shifts, axis=-1)
+    return Steadiness(
+        jitter(centres[seen], times, segments),
+        jitter((centres + shifts)[seen], times, segments),
+        float(lengths.mean()) if len(lengths) else math.nan,
+        float(lengths.max(initial=0.0)),
+    )

@@ -17,11 +17,12 @@ import torch
 from mouse_facelift.cameras import Camera
 from mouse_facelift.evaluation import images
 from mouse_facelift.evaluation.metrics import ViewMetrics
-from mouse_facelift.evaluation.reconstruction import Reconstruction, Scores
+from mouse_facelift.evaluation.reconstruction import Reconstruction, Scores, ViewChoice, nearest_input
 from mouse_facelift.gaussians.filters import animal_mask
 from mouse_facelift.gaussians.gaussians import Gaussians
 from mouse_facelift.gaussians.low_pass import with_low_pass
 from mouse_facelift.gaussians.ply import write_ply
+from mouse_facelift.gaussians.steadying import centre_of
 from mouse_facelift.gaussians.turntable import TurntableConfig, turntable_frames, write_turntable
 from mouse_facelift.samples.schema import Sample
 
@@ -58,7 +59,7 @@ def write_reconstruction(
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    gaussians = exported_gaussians(sample, result, options)
+    gaussians = exported_gaussians(sample, result.gaussians, options)
     in_mm = options.units == "mm"
     stored = gaussians.restored(sample.scale, torch.from_numpy(sample.centre_mm)) if in_mm else gaussians
     write_ply(partial / "gaussians.ply", stored)
@@ -68,16 +69,16 @@ def write_reconstruction(
     if options.turntable is not None:
         turntable = replace(options.turntable, hfov_degrees=mean_field_of_view(sample.cameras))
         write_turntable(partial / TURNTABLE_NAME, gaussians, turntable)
-    _write_json(partial / RECORD_NAME, {**record, **sample_record(sample, result), "gaussians": len(gaussians)})
+    written = sample_record(sample, result.choice, result.scores, gaussians)
+    _write_json(partial / RECORD_NAME, {**record, **written})
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(partial, folder)
     return folder
 
 
-def exported_gaussians(sample: Sample, result: Reconstruction, options: OutputOptions) -> Gaussians:
-    """The result's Gaussians as files show them: pruned and as wide as the sample's pixels make them look."""
-    gaussians = result.gaussians
+def exported_gaussians(sample: Sample, gaussians: Gaussians, options: OutputOptions) -> Gaussians:
+    """A sample's Gaussians as files show them: pruned and as wide as the sample's pixels make them look."""
     if options.prune:
         gaussians = gaussians.select(animal_mask(gaussians))
     if options.low_pass:
@@ -86,20 +87,24 @@ def exported_gaussians(sample: Sample, result: Reconstruction, options: OutputOp
     return gaussians
 
 
-def sample_record(sample: Sample, result: Reconstruction) -> dict[str, Any]:
-    """Ids, views and scores of a reconstruction in plain values (nan is None)."""
+def sample_record(sample: Sample, choice: ViewChoice, scores: Scores | None, exported: Gaussians) -> dict[str, Any]:
+    """Ids, views and scores of a reconstruction, and what is exported of it, in plain values (nan is None)."""
     names = [camera.name for camera in sample.cameras]
-    held_out = result.choice.held_out
-    scores = None if result.scores is None else asdict(result.scores)
+    nearest = None if choice.held_out is None else nearest_input(sample, choice)
+    rows = None if scores is None else asdict(scores)
+    centre = centre_of(exported) / sample.scale + sample.centre_mm
     return {
         "sample_id": sample.sample_id,
         "capture": sample.capture,
         "frame": sample.frame,
         "time_s": sample.time_s,
-        "inputs": [names[view] for view in result.choice.inputs],
-        "held_out": None if held_out is None else names[held_out],
-        "nearest": None if result.nearest is None else names[result.nearest],
-        "scores": scores and {who: {k: _plain(v) for k, v in row.items()} for who, row in scores.items()},
+        "segment": sample.segment,
+        "inputs": [names[view] for view in choice.inputs],
+        "held_out": None if choice.held_out is None else names[choice.held_out],
+        "nearest": None if nearest is None else names[nearest],
+        "scores": rows and {who: {k: _plain(v) for k, v in row.items()} for who, row in rows.items()},
+        "gaussians": len(exported),
+        "centre_mm": [_plain(float(value)) for value in centre],
     }
 
 

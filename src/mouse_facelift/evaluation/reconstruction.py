@@ -101,7 +101,84 @@ def choose_views(
     return ViewChoice(tuple(sorted(around[i * len(around) // count] for i in range(count))), held_out)
 
 
+def shown_background(background: Background) -> Background:
+    """What lies behind a model's inputs once it is trained: "random" is shown on white."""
+    return "white" if background == "random" else background
+
+
 @torch.no_grad()
+def predict(
+    model: GSLRM, samples: Sequence[Sample], choices: Sequence[ViewChoice], *, background: Background = "white"
+) -> list[Gaussians]:
+    """The samples' Gaussians from their chosen inputs, in one pass of the model; on the model's device.
+
+    Args:
+        model: in evaluation mode.
+        samples: with images of one size; at least one.
+        choices: which views of each go in, equally many.
+        background: what the model was trained on.
+    """
+    device = next(model.parameters()).device
+    inputs = [
+        _tensors(sample, device, background, choice.inputs) for sample, choice in zip(samples, choices, strict=True)
+    ]
+    images, w2c, fxfycxcy = (torch.stack(tensors) for tensors in zip(*inputs, strict=True))
+    found = model(images, w2c, fxfycxcy)
+    return [found.item(i) for i in range(len(samples))]
+
+
+@torch.no_grad()
+def judge(
+    gaussians: Gaussians,
+    sample: Sample,
+    choice: ViewChoice,
+    *,
+    background: Background = "white",
+    backend: Backend = "auto",
+    lpips: LPIPS | None = None,
+) -> Scores | None:
+    """Scores on the held-out view alone, which is all that is drawn; None where none was held out."""
+    if choice.held_out is None:
+        return None
+    device = gaussians.device
+    nearest = nearest_input(sample, choice)
+    chosen = (choice.held_out, nearest)
+    images, w2c, fxfycxcy = _tensors(sample, device, background, chosen)
+    colour = _colour(background, device)
+    height, width = images.shape[-2:]
+    drawn = render(gaussians, w2c[:1], fxfycxcy[:1], width, height, background=colour, backend=backend)
+    pictures, masks = images[:, :3].permute(0, 2, 3, 1), images[:, 3]
+    return _scores(drawn.rgb[0], drawn.alpha[0], pictures, masks, colour, lpips)
+
+
+@torch.no_grad()
+def show(
+    gaussians: Gaussians,
+    sample: Sample,
+    choice: ViewChoice,
+    *,
+    background: Background = "white",
+    backend: Backend = "auto",
+    lpips: LPIPS | None = None,
+) -> Reconstruction:
+    """All views drawn from a sample's Gaussians, on their device, and scores on the held-out one; result on the CPU."""
+    device = gaussians.device
+    images, w2c, fxfycxcy = _tensors(sample, device, background, range(len(sample.cameras)))
+    colour = _colour(background, device)
+    height, width = images.shape[-2:]
+    drawn = render(gaussians, w2c, fxfycxcy, width, height, background=colour, backend=backend)
+    truth, masks = images[:, :3].permute(0, 2, 3, 1), images[:, 3]
+    nearest, scores = None, None
+    if choice.held_out is not None:
+        nearest = nearest_input(sample, choice)
+        pair = [choice.held_out, nearest]
+        scores = _scores(
+            drawn.rgb[choice.held_out], drawn.alpha[choice.held_out], truth[pair], masks[pair], colour, lpips
+        )
+    rendering = Rendering(drawn.rgb.cpu(), drawn.alpha.cpu())
+    return Reconstruction(gaussians.to("cpu"), choice, truth.cpu(), masks.cpu(), rendering, nearest, scores)
+
+
 def reconstruct_sample(
     model: GSLRM,
     sample: Sample,
@@ -123,38 +200,50 @@ def reconstruct_sample(
         backend: who draws.
         lpips: on the model's device, for LPIPS among the scores.
     """
-    device = next(model.parameters()).device
-    rgba = torch.from_numpy(sample.images).to(device).permute(0, 3, 1, 2)[None].float() / 255
-    kind: Background = "white" if background == "random" else background
-    colours = background_colours(kind, 1, torch.Generator(), device)
-    pictures = model_images(rgba, colours)
-    w2c, fxfycxcy = (torch.from_numpy(a).float().to(device) for a in stack_cameras(sample.cameras))
-    chosen = list(choice.inputs)
-    gaussians = model(pictures[:, chosen], w2c[chosen][None], fxfycxcy[chosen][None]).item(0)
-    height, width = rgba.shape[-2:]
-    rendering = render(gaussians, w2c, fxfycxcy, width, height, background=colours[0], backend=backend)
-    truth, masks = pictures[0, :, :3].permute(0, 2, 3, 1), rgba[0, :, 3]
-    nearest, scores = None, None
-    if choice.held_out is not None:
-        nearest = chosen[nearest_input_view(w2c[choice.held_out], w2c[chosen])]
-        scores = _scores(rendering, truth, masks, colours[0], choice.held_out, nearest, lpips)
-    drawn = Rendering(rendering.rgb.cpu(), rendering.alpha.cpu())
-    return Reconstruction(gaussians.to("cpu"), choice, truth.cpu(), masks.cpu(), drawn, nearest, scores)
+    gaussians = predict(model, [sample], [choice], background=background)[0]
+    return show(gaussians, sample, choice, background=background, backend=backend, lpips=lpips)
+
+
+def _tensors(
+    sample: Sample, device: torch.device, background: Background, views: Sequence[int]
+) -> tuple[Float[Tensor, "v 4 h w"], Float[Tensor, "v 4 4"], Float[Tensor, "v 4"]]:
+    """What a model is given of some views: pictures on the background with their masks, and cameras."""
+    chosen = list(views)
+    rgba = torch.from_numpy(sample.images[chosen]).to(device).permute(0, 3, 1, 2)[None].float() / 255
+    images = model_images(rgba, _colour(background, device)[None])[0]
+    w2c, fxfycxcy = stack_cameras([sample.cameras[view] for view in chosen])
+    return images, torch.from_numpy(w2c).float().to(device), torch.from_numpy(fxfycxcy).float().to(device)
+
+
+def _colour(background: Background, device: torch.device) -> Float[Tensor, " 3"]:
+    return background_colours(shown_background(background), 1, torch.Generator(), device)[0]
+
+
+def nearest_input(sample: Sample, choice: ViewChoice) -> int:
+    """The input view nearest to the held-out one.
+
+    Raises:
+        ValueError: no view was held out.
+    """
+    if choice.held_out is None:
+        raise ValueError(f"sample {sample.sample_id}: no view was held out")
+    w2c = torch.from_numpy(stack_cameras(sample.cameras)[0]).float()
+    return choice.inputs[nearest_input_view(w2c[choice.held_out], w2c[list(choice.inputs)])]
 
 
 def _scores(
-    rendering: Rendering,
-    truth: Float[Tensor, "v h w 3"],
-    masks: Float[Tensor, "v h w"],
+    rgb: Float[Tensor, "h w 3"],
+    alpha: Float[Tensor, "h w"],
+    pictures: Float[Tensor, "2 h w 3"],
+    masks: Float[Tensor, "2 h w"],
     background: Float[Tensor, " 3"],
-    held_out: int,
-    nearest: int,
     lpips: LPIPS | None,
 ) -> Scores:
-    target = truth[held_out], masks[held_out]
-    blank = blank_image(truth.shape[1], truth.shape[2], background)
+    """Of a drawing of the held-out view; ``pictures`` and ``masks`` are that view's truth and the nearest input's."""
+    target = pictures[0], masks[0]
+    blank = blank_image(pictures.shape[1], pictures.shape[2], background)
     return Scores(
-        model=view_metrics(rendering.rgb[held_out], rendering.alpha[held_out], *target, lpips),
+        model=view_metrics(rgb, alpha, *target, lpips),
         blank=view_metrics(*blank, *target, lpips),
-        nearest=view_metrics(truth[nearest], masks[nearest], *target, lpips),
+        nearest=view_metrics(pictures[1], masks[1], *target, lpips),
     )

@@ -20,19 +20,27 @@ from mouse_facelift.evaluation.charts import Chart, line_chart_svg
 from mouse_facelift.evaluation.drawings import Drawing
 from mouse_facelift.evaluation.images import Image, encode_png
 
-Status = Literal["good", "nearest", "blank", "undefined"]
+Status = Literal["good", "nearest", "mean", "blank", "undefined"]
+Mark = Literal["", "best", "default", "faint"]
 _STATUS_WORDS: Mapping[Status, str] = {
     "good": "better than both baselines",
     "nearest": "below the nearest view",
+    "mean": "below the mean picture",
     "blank": "below a blank picture",
     "undefined": "not measured",
 }
-_HEADER = ("held-out views", "this model", "blank picture", "nearest input view", "verdict")
+_COLUMNS: Mapping[str, str] = {
+    "value": "this model",
+    "blank": "blank picture",
+    "nearest": "nearest input view",
+    "mean": "mean training image",
+}
+"""Fields of a verdict, in their order on the page."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One score (more is better) beside what two methods without any 3-D score: blank picture, nearest input view."""
+    """One score (more is better) beside what methods without any 3-D score; a nan is a baseline that there is not."""
 
     metric: str
     value: float
@@ -40,17 +48,17 @@ class Verdict:
     nearest: float
     unit: str = ""
     digits: int = 2
+    mean: float = math.nan
 
     @property
     def status(self) -> Status:
-        """ "good", "nearest" (not above the nearest view), "blank" (not above a blank picture) or "undefined" (nan).
-
-        A baseline that is nan is not compared with.
-        """
+        """ "undefined" (nan), the first baseline that it is not above (blank, mean, nearest), or "good"."""
         if math.isnan(self.value):
             return "undefined"
         if self.value <= self.blank:
             return "blank"
+        if self.value <= self.mean:
+            return "mean"
         return "nearest" if self.value <= self.nearest else "good"
 
 
@@ -77,6 +85,10 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     text_columns: int = 1
+    marks: Sequence[Mark] = ()
+    """How each row is set apart, where any is."""
+    dense: bool = False
+    """Smaller, for tables of many columns."""
 
 
 Item = Picture | Video | Chart | Drawing | Table
@@ -149,22 +161,29 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
     """The verdict table for a terminal, one line per row; no lines without verdicts."""
     if not verdicts:
         return []
-    lines = [f"{_HEADER[0]:<20}" + "".join(f"{name:>20}" for name in _HEADER[1:4]) + f"  {_HEADER[4]}"]
+    columns = _columns(verdicts)
+    lines = [f"{'held-out views':<20}" + "".join(f"{_COLUMNS[name]:>20}" for name in columns) + "  verdict"]
     for v in verdicts:
-        cells = (format_number(number, v.digits, v.unit) for number in (v.value, v.blank, v.nearest))
+        cells = (format_number(getattr(v, name), v.digits, v.unit) for name in columns)
         lines.append(f"{v.metric:<20}" + "".join(f"{cell:>20}" for cell in cells) + f"  {_STATUS_WORDS[v.status]}")
     return lines
 
 
+def _columns(verdicts: Sequence[Verdict]) -> list[str]:
+    """The fields that are shown: a baseline that no score has been compared with is left out."""
+    return [name for name in _COLUMNS if name == "value" or not all(math.isnan(getattr(v, name)) for v in verdicts)]
+
+
 def _verdict_table(verdicts: Sequence[Verdict]) -> str:
-    rows = []
+    rows, columns = [], _columns(verdicts)
     for verdict in verdicts:
-        numbers = (verdict.value, verdict.blank, verdict.nearest)
-        cells = "".join(f"<td class='n'>{format_number(n, verdict.digits, verdict.unit)}</td>" for n in numbers)
+        numbers = (format_number(getattr(verdict, name), verdict.digits, verdict.unit) for name in columns)
+        cells = "".join(f"<td class='n'>{number}</td>" for number in numbers)
         words = _STATUS_WORDS[verdict.status]
         rows.append(f"<tr class='{verdict.status}'><td>{escape(verdict.metric)}</td>{cells}<td>{words}</td></tr>")
-    header = "".join(f"<th{'' if i in (0, 4) else ' class=n'}>{name}</th>" for i, name in enumerate(_HEADER))
-    return f"<table class='verdict'><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    heads = "".join(f"<th class='n'>{_COLUMNS[name]}</th>" for name in columns)
+    header = f"<tr><th>held-out views</th>{heads}<th>verdict</th></tr>"
+    return f"<table class='verdict'><thead>{header}</thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _item(item: Item, folder: Path) -> str:
@@ -183,15 +202,18 @@ def _item(item: Item, folder: Path) -> str:
             return f"<figure class='drawing'>{item.svg}<figcaption>{escape(item.caption)}</figcaption></figure>"
         case Table():
             header = _table_row(item.header, item.text_columns, "th")
-            rows = "".join(_table_row(row, item.text_columns) for row in item.rows)
-            return f"<table><thead>{header}</thead><tbody>{rows}</tbody></table>"
+            marks = item.marks or [""] * len(item.rows)
+            rows = zip(item.rows, marks, strict=True)
+            body = "".join(_table_row(row, item.text_columns, mark=mark) for row, mark in rows)
+            kind = " class='dense'" if item.dense else ""
+            return f"<div class='scroll'><table{kind}><thead>{header}</thead><tbody>{body}</tbody></table></div>"
 
 
-def _table_row(row: Sequence[str], text_columns: int, tag: str = "td") -> str:
+def _table_row(row: Sequence[str], text_columns: int, tag: str = "td", mark: Mark = "") -> str:
     cells = "".join(
         f"<{tag}{' class=n' if i >= text_columns else ''}>{escape(cell)}</{tag}>" for i, cell in enumerate(row)
     )
-    return f"<tr>{cells}</tr>"
+    return f"<tr{f' class={mark}' if mark else ''}>{cells}</tr>"
 
 
 def _figure(content: str, caption: str) -> str:
@@ -213,16 +235,23 @@ h1 { font-size: 1.7rem; font-weight: 650; margin: 0 0 .3rem; }
 h2 { font-size: 1.15rem; font-weight: 650; margin: 2.2rem 0 .6rem; padding-top: .8rem; border-top: 1px solid #e4e4e4; }
 p { max-width: 75ch; margin: .3rem 0 .8rem; }
 .summary { font-size: 1.05rem; color: #444; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; align-self: flex-start; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .35rem 1.1rem .35rem .2rem; border-bottom: 1px solid #e9e9e9; white-space: nowrap; }
 th { font-weight: 600; color: #666; font-size: .85rem; }
 .n { text-align: right; }
 .verdict td:nth-child(2) { font-weight: 650; }
 tr.good td:last-child { color: #00794f; }
-tr.nearest td { background: #fff6e0; }
-tr.nearest td:last-child { color: #8a5a00; }
+tr.nearest td, tr.mean td { background: #fff6e0; }
+tr.nearest td:last-child, tr.mean td:last-child { color: #8a5a00; }
 tr.blank td { background: #fde8e6; color: #b3261e; font-weight: 600; }
 tr.undefined td { color: #888; }
+.scroll { max-width: 100%; overflow-x: auto; align-self: flex-start; }
+.dense { font-size: .8rem; }
+.dense th, .dense td { padding: .2rem .8rem .2rem .2rem; }
+.dense th { font-size: .75rem; white-space: normal; vertical-align: bottom; }
+tr.best td { background: #e6f1f8; font-weight: 600; }
+tr.default td { background: #fdf0e6; }
+tr.faint td { color: #888; }
 .items { display: flex; flex-wrap: wrap; gap: 1.2rem; }
 figure { margin: 0; max-width: 100%; }
 figure img, figure video { max-width: 100%; display: block; border: 1px solid #eee; }
@@ -233,6 +262,7 @@ figcaption { font-size: .85rem; color: #666; margin-top: .25rem; }
 svg { width: 100%; font-size: 11px; fill: #444; }
 svg .title { font-size: 13px; font-weight: 600; fill: #222; }
 svg .grid { stroke: #e6e6e6; }
+svg .halo { stroke: #fff; stroke-width: 3px; paint-order: stroke; }
 details { margin: .3rem 0; }
 summary { cursor: pointer; }
 pre { background: #f6f6f6; padding: .8rem 1rem; overflow-x: auto; font-size: .8rem; line-height: 1.35; }

@@ -71,20 +71,72 @@ def metrics_record(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def shown_records(records: Sequence[Mapping[str, Any]], limit: int) -> list[tuple[Mapping[str, Any], str]]:
+    """Samples worth a look, each with what it is: the worst, the median and the best, then others spread evenly.
+
+    Args:
+        records: of all samples, in order; those without a foreground score are neither.
+        limit: how many at most; a page with hundreds of them would not open.
+    """
+    scored = [(score, number) for number, record in enumerate(records) if (score := _foreground(record)) is not None]
+    ranked = [number for _, number in sorted(scored)]
+    roles: dict[int, str] = {}
+    if len(ranked) >= 3:
+        roles = {ranked[0]: "the worst", ranked[len(ranked) // 2]: "the median", ranked[-1]: "the best"}
+    chosen = list(roles)[:limit]
+    count = min(limit, len(records))
+    spread = [i * len(records) // count for i in range(count)] if count else []
+    rest = [number for number in spread if number not in roles][: limit - len(chosen)]
+    return [(records[number], roles.get(number, "")) for number in [*chosen, *rest]]
+
+
 def sample_sections(folder: Path, records: Sequence[Mapping[str, Any]], limit: int) -> list[Section]:
-    """A table of all samples, then pictures and turntables of ``limit`` samples spread evenly over them.
+    """Pictures and turntables of :func:`shown_records`, then a table of all samples.
 
     Args:
         folder: where the samples' folders are.
         records: their records, in order.
-        limit: pictures of how many samples; a page with hundreds of them would not open.
+        limit: pictures of how many samples.
     """
-    shown = [records[i * len(records) // limit] for i in range(limit)] if len(records) > limit else list(records)
-    sections = [_sample_section(folder / record["sample_id"], record) for record in shown]
+    sections = [
+        _sample_section(folder / record["sample_id"], record, role) for record, role in shown_records(records, limit)
+    ]
     return [*sections, Section("All samples", [_sample_table(records)])]
 
 
-def _sample_section(folder: Path, record: Mapping[str, Any]) -> Section:
+def time_sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """Scores over time, a section per recording that has at least three scored moments."""
+    sections = []
+    for capture in dict.fromkeys(record["capture"] for record in records):
+        mine = [r for r in records if r["capture"] == capture and r["scores"] is not None]
+        if len(mine) < 3:
+            continue
+        charts = [
+            Chart(
+                name.label,
+                "seconds",
+                name.unit or name.label,
+                [_over_time(mine, who, key) for who in ("model", "nearest")],
+            )
+            for key, name in list(METRIC_NAMES.items())[:3]
+        ]
+        cameras = {str(record["held_out"]) for record in mine}
+        which = f"camera {cameras.pop()}" if len(cameras) == 1 else "another camera at every moment"
+        sections.append(Section(f"{capture} over time", charts, f"Scores of the view held out: {which}."))
+    return sections
+
+
+def _over_time(records: Sequence[Mapping[str, Any]], who: str, key: str) -> Curve:
+    points = [(r["time_s"], r["scores"][who][key]) for r in records if r["scores"][who][key] is not None]
+    label = {"model": "this model", "nearest": "nearest input view"}[who]
+    return Curve(label, [time for time, _ in points], [value for _, value in points])
+
+
+def _foreground(record: Mapping[str, Any]) -> float | None:
+    return None if record["scores"] is None else record["scores"]["model"]["psnr_foreground"]
+
+
+def _sample_section(folder: Path, record: Mapping[str, Any], role: str) -> Section:
     scores = scores_from_record(record)
     text = f"{record['capture']}, {record['time_s']:.2f} s; {len(record['inputs'])} input views"
     if scores is not None:
@@ -95,7 +147,8 @@ def _sample_section(folder: Path, record: Mapping[str, Any]) -> Section:
     if (folder / TURNTABLE_NAME).is_file():
         items.append(Video(folder / TURNTABLE_NAME, f"{record['gaussians']} Gaussians, turning"))
     items.append(Picture(read_picture(folder / "inputs.png"), "What the model was given"))
-    return Section(f"Sample {record['sample_id']}, frame {record['frame']}", items, text)
+    title = f"Sample {record['sample_id']}, frame {record['frame']}"
+    return Section(f"{title}: {role}" if role else title, items, text)
 
 
 def _sample_table(records: Sequence[Mapping[str, Any]]) -> Table:
@@ -121,12 +174,12 @@ def read_picture(path: Path) -> Image:
 
 
 def training_section(log: Sequence[Mapping[str, Any]]) -> Section:
-    """Curves of a GS-LRM training run from the lines of its metrics.jsonl."""
+    """Curves of a training run from the lines of its metrics.jsonl; training views are scored by GS-LRM alone."""
     train, held_out = ([line for line in log if line["event"] == event] for event in ("train", "evaluate"))
     baselines = [
         (name, float(held_out[-1][key]))
         for name, key in (("nearest input view", "nearest_psnr_foreground"), ("blank picture", "blank_psnr_foreground"))
-        if held_out and held_out[-1][key] is not None
+        if held_out and held_out[-1].get(key) is not None
     ]
     quality = [
         _curve("training views", train, "psnr_foreground"),
@@ -143,7 +196,7 @@ def training_section(log: Sequence[Mapping[str, Any]]) -> Section:
 
 def _curve(label: str, lines: Sequence[Mapping[str, Any]], key: str) -> Curve:
     """A value over steps, where it is defined."""
-    points = [(line["step"], line[key]) for line in lines if line[key] is not None]
+    points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
     return Curve(label, [p[0] for p in points], [p[1] for p in points])
 
 

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float
 from pyarrow import fs
 
 from mouse_facelift.errors import InputError
@@ -109,6 +111,30 @@ class SequenceWriter:
         return f"{self.name}{_PARTS}/{unit}.parquet"
 
 
+def shift_sequence(store: Store, name: str, shifts: Mapping[str, Float[np.ndarray, "3"]]) -> bool:
+    """Move the frames of a sequence file as wholes; the Gaussians' own numbers are copied as they are.
+
+    Args:
+        store, name: The file.
+        shifts: By sample id, millimetres, from where the frame was reconstructed: an earlier shift is replaced, and a
+            frame that is not named goes back.
+
+    Returns:
+        Whether anything had to change; if not, the file is not written.
+    """
+    sequence, none = Sequenced.open(store.path(name)), np.zeros(3)
+    wanted = [np.asarray(shifts.get(moment.sample_id, none), np.float64) for moment in sequence.index]
+    found = [np.array(row["shift_mm"]) for row in sequence.columns(["shift_mm"])]
+    if all((a == b).all() for a, b in zip(wanted, found, strict=True)):
+        return False
+    with _whole(store, name) as stream, pq.ParquetWriter(stream, SEQUENCE_SCHEMA, **_PARQUET) as writer:
+        for number, shift in enumerate(wanted):
+            row = sequence.row(number)
+            row["centre_mm"] = np.array(row["centre_mm"]) - row["shift_mm"] + shift
+            writer.write_table(pa.Table.from_pylist([row | {"shift_mm": shift}], SEQUENCE_SCHEMA))
+    return True
+
+
 @contextlib.contextmanager
 def _whole(store: Store, name: str) -> Iterator[pa.NativeFile]:
     """A stream to a file of the store that may be larger than memory; locally it appears when it is complete."""
@@ -171,14 +197,32 @@ class Sequenced:
             IndexError: There is no such position.
             InputError: The file is damaged there.
         """
+        try:
+            return frame_from_row(self.row(number))
+        except InputError as error:
+            if str(error).startswith(self.location):
+                raise
+            raise InputError(f"{self.location}: {error}; {_AGAIN}") from error
+
+    def row(self, number: int) -> dict[str, Any]:
+        """The row of :data:`SEQUENCE_SCHEMA` at a position; raises as :meth:`frame` does."""
         if not 0 <= number < len(self):
             raise IndexError(f"{self.location} has frames 0 to {len(self) - 1}, not {number}")
         try:
-            return frame_from_row(self._file.read_row_group(number).to_pylist()[0])
+            return self._file.read_row_group(number).to_pylist()[0]
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self.location}: frame {number} is damaged ({_first_line(error)}); {_AGAIN}") from error
-        except InputError as error:
-            raise InputError(f"{self.location}: {error}; {_AGAIN}") from error
+
+    def columns(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Some columns of all frames, without the Gaussians.
+
+        Raises:
+            InputError: The file is damaged there.
+        """
+        try:
+            return self._file.read(list(names)).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{self.location}: is damaged ({_first_line(error)}); {_AGAIN}") from error
 
     def __iter__(self) -> Iterator[SequenceFrame]:
         return (self.frame(number) for number in range(len(self)))

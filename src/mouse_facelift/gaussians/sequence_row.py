@@ -12,7 +12,7 @@ A Gaussian takes 20 bytes before compression (a PLY: 239) and comes back with th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ SEQUENCE_SCHEMA = pa.schema(
         pa.field("time_s", pa.float64()),
         pa.field("segment", pa.int16()),
         pa.field("centre_mm", pa.list_(pa.float64(), 3)),
+        pa.field("shift_mm", pa.list_(pa.float64(), 3)),
         pa.field("scale", pa.float64()),
         pa.field("count", pa.int32()),
         pa.field("lower", pa.list_(pa.float64(), 3)),
@@ -47,12 +48,12 @@ SEQUENCE_SCHEMA = pa.schema(
         pa.field("colours", pa.binary()),
         pa.field("opacities", pa.binary()),
     ],
-    metadata={"mouse_facelift": '{"sequence_version": 1}'},
+    metadata={"mouse_facelift": '{"sequence_version": 2}'},
 )
-"""One row per frame. Gaussian after Gaussian, little-endian: `means` three uint16 between `lower` and `upper`; `scales`
-three uint16 between the logarithms `log_scale`; `rotations` one uint32 (2 bits: the largest of w, x, y, z, which is
-left out and positive; then the others, 10 bits each, from -sqrt(1/2) to sqrt(1/2)); `colours` three uint8 from 0 to
-`brightest`; `opacities` one uint8 from 0 to 1."""
+"""One row per frame; `shift_mm` is what steadying added to `centre_mm`. Gaussian after Gaussian, little-endian: `means`
+three uint16 between `lower` and `upper`; `scales` three uint16 between the logarithms `log_scale`; `rotations` one
+uint32 (2 bits: the largest of w, x, y, z, which is left out and positive; then the others, 10 bits each, from
+-sqrt(1/2) to sqrt(1/2)); `colours` three uint8 from 0 to `brightest`; `opacities` one uint8 from 0 to 1."""
 
 _BYTES = {"means": 6, "scales": 6, "rotations": 4, "colours": 3, "opacities": 1}
 
@@ -76,12 +77,14 @@ class SequenceFrame:
         index: Which moment.
         centre_mm, scale: ``X_normalised = scale * (X_mm - centre_mm)``.
         gaussians: In the frame's normalised world.
+        shift_mm: What `steadying` added to ``centre_mm``; subtracting it gives the centre back.
     """
 
     index: FrameIndex
     centre_mm: Float[np.ndarray, "3"]
     scale: float
     gaussians: Gaussians
+    shift_mm: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
 
     def in_mm(self) -> Gaussians:
         """The Gaussians in the recording's world."""
@@ -105,7 +108,8 @@ def row_from_frame(frame: SequenceFrame) -> dict[str, Any]:
             "no extent; the model that made them has diverged, use an earlier checkpoint"
         )
     centre = np.asarray(frame.centre_mm, np.float64)
-    if not (np.isfinite([*centre, frame.scale, frame.index.time_s]).all() and frame.scale > 0):
+    shift = np.asarray(frame.shift_mm, np.float64)
+    if not (np.isfinite([*centre, *shift, frame.scale, frame.index.time_s]).all() and frame.scale > 0):
         raise InputError(f"{name}: centre {centre}, scale {frame.scale}, time {frame.index.time_s} are no similarity")
     lower, upper = (np.zeros(3), np.zeros(3)) if not len(means) else (means.min(0), means.max(0))
     logs = np.log(scales)
@@ -114,6 +118,7 @@ def row_from_frame(frame: SequenceFrame) -> dict[str, Any]:
     return {
         **{key: getattr(frame.index, key) for key in INDEX},
         "centre_mm": centre,
+        "shift_mm": shift,
         "scale": float(frame.scale),
         "count": len(means),
         "lower": lower,
@@ -151,4 +156,5 @@ def frame_from_row(row: Mapping[str, Any]) -> SequenceFrame:
     )
     gaussians = Gaussians(*(torch.from_numpy(array.astype(np.float32)) for array in arrays))
     index = FrameIndex(**{key: row[key] for key in INDEX})
-    return SequenceFrame(index, np.array(row["centre_mm"], np.float64), float(row["scale"]), gaussians)
+    centre, shift = (np.array(row[name], np.float64) for name in ("centre_mm", "shift_mm"))
+    return SequenceFrame(index, centre, float(row["scale"]), gaussians, shift)

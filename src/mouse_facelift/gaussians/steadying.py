@@ -8,15 +8,17 @@ motion that is faster than the smoothing is damped as well; `evaluation.jitter` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from mouse_facelift.errors import InputError
 from mouse_facelift.gaussians.gaussians import Gaussians
+from mouse_facelift.gaussians.sequence import Sequenced
 from mouse_facelift.gaussians.sequence_row import FrameIndex, SequenceFrame
 from mouse_facelift.samples.centres import smooth_centres
 
@@ -57,5 +59,29 @@ def steadying_shifts(
 
 
 def steadied(frame: SequenceFrame, shift: Float[np.ndarray, "3"]) -> SequenceFrame:
-    """The frame moved by a shift in millimetres."""
-    return replace(frame, centre_mm=frame.centre_mm + shift)
+    """The frame as it was reconstructed, moved by a shift in millimetres; an earlier shift does not count."""
+    return replace(frame, centre_mm=frame.centre_mm - frame.shift_mm + shift, shift_mm=np.asarray(shift, np.float64))
+
+
+def followed(sequence: Sequenced, deviation_s: float) -> Callable[[int], Gaussians]:
+    """Frames as a camera sees them that follows the animal softly.
+
+    Args:
+        sequence: In order of segment and time.
+        deviation_s: How softly: standard deviation of the smoothing of the animal's centre, seconds; never across a
+            cut. 0 keeps the centre in the middle of every picture.
+
+    Returns:
+        A frame's Gaussians by position, in normalised units about the smoothed centre.
+    """
+    index = sequence.index
+    centres = np.stack([centre_in_mm(frame) for frame in sequence])
+    aims = centres + steadying_shifts(centres, index, deviation_s)
+
+    def placed(position: int) -> Gaussians:
+        frame = sequence.frame(position)
+        # Where nothing is visible there is no centre, and nothing to show either.
+        away = np.nan_to_num((frame.centre_mm - aims[position]) * frame.scale)
+        return replace(frame.gaussians, means=frame.gaussians.means + torch.from_numpy(away).float())
+
+    return placed

@@ -22,9 +22,16 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from transformers import CLIPImageProcessorPil, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
 from mouse_facelift.errors import InputError
 from mouse_facelift.mvdiffusion.attention import install
@@ -56,7 +63,20 @@ _FOREIGN_OPTIONS = ("cross_domain_attention", "mvcd_attention", "row_wise_attent
 
 INDEX_HEAD: Mapping[str, str] = MappingProxyType({"_class_name": "StableUnCLIPImg2ImgPipeline"})
 _PUBLISHED_UNET = ("mvdiffusion.models.unet_mv2d_condition", "UNetMV2DConditionModel")
-_WEIGHTS = "diffusion_pytorch_model"
+# Files that a component's weights may be in, the safer first.
+_DIFFUSERS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+_TRANSFORMERS = ("model.safetensors", "pytorch_model.bin")
+_WEIGHTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "vae": _DIFFUSERS,
+        "image_normalizer": _DIFFUSERS,
+        "image_encoder": _TRANSFORMERS,
+        "text_encoder": _TRANSFORMERS,
+    }
+)
+_SETTINGS: Mapping[str, type[Any]] = MappingProxyType(
+    {"image_encoder": CLIPVisionConfig, "text_encoder": CLIPTextConfig}
+)
 
 
 def read_unet(folder: Path) -> UNet2DConditionModel:
@@ -65,28 +85,41 @@ def read_unet(folder: Path) -> UNet2DConditionModel:
     Raises:
         InputError: the folder is incomplete, its options are not FaceLift's, or its weights have another shape.
     """
+    unet = outlined_unet(folder)
+    unet.load_state_dict(_read_weights(_weights_file(folder)), assign=True)
+    install(unet)
+    return unet
+
+
+def outlined_unet(folder: Path) -> UNet2DConditionModel:
+    """The stock UNet of a component folder without its weights (on the meta device), which were seen to fit.
+
+    Of the weights' file the header alone is read, so this is quick whatever the model's size.
+
+    Raises:
+        InputError: as for `read_unet`.
+    """
     file = folder / "config.json"
-    config = stock_config(_read_json(file), str(file))
+    config = stock_config(read_settings(file), str(file))
     with torch.device("meta"):
         try:
             unet = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(config))
         except (ValueError, TypeError) as error:
             raise InputError(f"{file}: no UNet can be built from it ({error}); the configuration is damaged") from error
-    weights, source = _read_weights(folder)
-    expected = unet.state_dict()
-    for name, tensor in expected.items():
-        if name not in weights:
+    source = _weights_file(folder)
+    shapes = _weight_shapes(source)
+    expected = {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
+    for name, shape in expected.items():
+        if name not in shapes:
             raise InputError(f"{source}: '{name}' is missing; the file does not belong to the config.json beside it")
-        if weights[name].shape != tensor.shape:
+        if shapes[name] != shape:
             raise InputError(
-                f"{source}: '{name}' has shape {list(weights[name].shape)}, config.json says {list(tensor.shape)}; "
+                f"{source}: '{name}' has shape {list(shapes[name])}, config.json says {list(shape)}; "
                 "the two files do not belong together"
             )
-    extra = sorted(set(weights) - set(expected))
+    extra = sorted(set(shapes) - set(expected))
     if extra:
         raise InputError(f"{source}: '{extra[0]}' is not part of the model; options of config.json are not FaceLift's")
-    unet.load_state_dict(weights, assign=True)
-    install(unet)
     return unet
 
 
@@ -94,7 +127,7 @@ def write_unet(unet: UNet2DConditionModel, folder: Path) -> None:
     """Write a UNet with FaceLift's names in its configuration."""
     unet.save_pretrained(folder)
     file = folder / "config.json"
-    config = published_config(_read_json(file))
+    config = published_config(read_settings(file))
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -142,7 +175,7 @@ def published_class(name: str, component: Any) -> tuple[str, str]:
 
 def _read_scheduler(folder: Path) -> SchedulerMixin:
     file = folder / "scheduler_config.json"
-    config = _read_json(file)
+    config = read_settings(file)
     kind = scheduler_class(str(config.get("_class_name")))
     return kind.from_config(config)
 
@@ -217,7 +250,37 @@ def _damaged(folder: Path, detail: str) -> InputError:
     return InputError(f"{folder}: component cannot be read ({detail.strip()}); copy the folder anew")
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def outline(folder: Path, name: str) -> dict[str, Any]:
+    """The settings of a component that is all there, none of whose weights are read but their file's header.
+
+    Args:
+        folder: of the component.
+        name: its name in `READERS`; not "unet", see `outlined_unet`.
+
+    Raises:
+        InputError: its settings cannot be read, or its weights are absent or cut short.
+    """
+    if name not in _WEIGHTED:
+        READERS[name](folder)
+        return {}
+    settings = read_settings(folder / "config.json")
+    stems = _WEIGHTED[name]
+    present = [folder / f"{stem}{index}" for stem in stems for index in ("", ".index.json")]
+    file = next((file for file in present if file.is_file()), None)
+    if file is None:
+        raise InputError(f"{folder / stems[0]}: is missing; the component has no weights, copy the file")
+    if file.suffix == ".safetensors":
+        _weight_shapes(file)
+    # transformers leaves out of the file what has its default.
+    return settings if name not in _SETTINGS else _SETTINGS[name].from_dict(settings).to_dict()
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """A component's JSON file.
+
+    Raises:
+        InputError: it is absent or damaged.
+    """
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -226,13 +289,34 @@ def _read_json(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}: is not JSON ({error}); the component is damaged") from error
 
 
-def _read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], Path]:
-    safe, pickled = folder / f"{_WEIGHTS}.safetensors", folder / f"{_WEIGHTS}.bin"
-    file = safe if safe.is_file() or not pickled.is_file() else pickled
-    if not file.is_file():
-        raise InputError(f"{safe}: is missing; the UNet has no weights, copy the file")
+def _weights_file(folder: Path) -> Path:
+    files = [folder / name for name in _DIFFUSERS]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        raise InputError(f"{files[0]}: is missing; the UNet has no weights, copy the file")
+    return file
+
+
+def _read_weights(file: Path) -> dict[str, torch.Tensor]:
+    with _damage_told(file):
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _weight_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of a file's tensors by name, without reading them; a safetensors file cut short is refused."""
+    with _damage_told(file):
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as content:
+                return {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}
+        tensors = torch.load(file, map_location="meta", weights_only=True, mmap=True)
+        return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+@contextmanager
+def _damage_told(file: Path) -> Iterator[None]:
     try:
-        weights = load_file(file) if file == safe else torch.load(file, map_location="cpu", weights_only=True)
+        yield
     except (SafetensorError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise InputError(f"{file}: cannot be read ({error}); the file is damaged, copy it anew") from error
-    return weights, file

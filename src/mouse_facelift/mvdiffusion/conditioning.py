@@ -122,7 +122,7 @@ def image_vector(
     return vector.unflatten(0, shape[:-1])
 
 
-def posterior(images: Float[Tensor, "n 3 h w"], vae: AutoencoderKL | None) -> Float[Tensor, "n m h8 w8"]:
+def posterior(images: Float[Tensor, "n c h w"], vae: AutoencoderKL | None) -> Float[Tensor, "n m h8 w8"]:
     """What latents are drawn from: the VAE's mean and log-variance (2c channels); the pixels in [-1, 1] without VAE.
 
     Unscaled, so that it may be kept on disk and drawn from anew at every step.
@@ -152,7 +152,7 @@ def latents_from(
     return mean * scale
 
 
-def decode(latents: Float[Tensor, "n c h w"], vae: AutoencoderKL | None) -> Float[Tensor, "n 3 h8 w8"]:
+def decode(latents: Float[Tensor, "n c h w"], vae: AutoencoderKL | None) -> Float[Tensor, "n c8 h8 w8"]:
     """Latents to images in [0, 1], fp32."""
     if vae is not None:
         scale = cast(Any, vae.config).scaling_factor

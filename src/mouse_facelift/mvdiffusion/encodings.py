@@ -184,9 +184,18 @@ def encode_row(
 
 
 def shapes(frozen: FrozenParts, image_size: int) -> tuple[tuple[int, int, int], int]:
-    """Shape of one posterior, and width of an embedding (0 without an image encoder)."""
+    """Shape of one posterior, and width of an embedding (0 without an image encoder).
+
+    Raises:
+        InputError: images of that size are not whole cells of the VAE.
+    """
     vae = cast(Any, frozen.vae)
-    cells = image_size // 2 ** (len(vae.config.block_out_channels) - 1)
+    cell = 2 ** (len(vae.config.block_out_channels) - 1)
+    if image_size % cell:
+        raise InputError(
+            f"encode: {image_size} px images are not a multiple of the VAE's {cell} px; give another --image-size"
+        )
+    cells = image_size // cell
     width = 0 if frozen.embedder is None else frozen.embedder.image_encoder.config.projection_dim
     return (2 * vae.config.latent_channels, cells, cells), width
 

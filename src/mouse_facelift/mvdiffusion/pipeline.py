@@ -9,7 +9,9 @@ without an image encoder no CLIP: those components are then null in `model_index
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,10 +21,12 @@ from mouse_facelift.cameras.poses import FACELIFT_SLOTS
 from mouse_facelift.errors import InputError
 from mouse_facelift.mvdiffusion import components
 from mouse_facelift.mvdiffusion.prompts import SlotTokens, encode_slots, read_tokens, write_tokens
-from mouse_facelift.mvdiffusion.unet import CameraConditioning, MultiViewUNet, adapted, check_tokens
+from mouse_facelift.mvdiffusion.unet import Adapter, CameraConditioning, MultiViewUNet, adapted, check_tokens
+from mouse_facelift.plain import from_plain
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
     from diffusers.schedulers.scheduling_utils import SchedulerMixin
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 
 INDEX_FILE = "model_index.json"
 TOKENS_FILE = "prompt_embeddings.safetensors"
+ADAPTER_FILE = "adapter.json"
+"""How latents enter the UNet; absent where nothing stands between, as in FaceLift's folder."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class MVDiffusion:
     Attributes:
         model: UNet and tokens.
         scheduler: the noise schedule that the weights were trained with, and the default sampler.
-        vae: None for a model over pixels.
+        vae: None for a model over pixels: RGB, or RGBA with colours laid over the background and the mask beside.
         embedder: None for a model without image vector.
         prompter: None where no text encoder is at hand.
     """
@@ -107,6 +113,11 @@ class MVDiffusion:
     def vae_scale(self) -> float | None:
         """The latents' scaling factor; None without a VAE."""
         return None if self.vae is None else cast(Any, self.vae.config).scaling_factor
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the pictures that go in and come out: 3, or 4 for a model that makes the mask as well."""
+        return 3 if self.vae is not None else self.model.latent_channels
 
     @property
     def cell(self) -> int:
@@ -145,15 +156,18 @@ def load_pipeline(
         InputError: a component is missing, damaged or of another shape, or the tokens do not fit.
     """
     frozen = load_frozen(folder)
-    if not (folder / "unet").is_dir():
-        raise InputError(f"{folder}: component 'unet' is missing; copy it")
-    unet = components.read_unet(folder / "unet")
+    unet = components.read_unet(component_folder(folder, "unet"))
     if cameras is not None:
         unet = adapted(unet, cameras)
-    tokens, source = _tokens(folder, prompt_embeddings, frozen.prompter, slots)
+    prompter = frozen.prompter
+    encode = None if prompter is None else partial(encode_slots, prompter.text_encoder, prompter.tokenizer)
+    tokens, source = slot_tokens(folder, prompt_embeddings, encode, slots)
     check_tokens(unet, tokens.tokens, tokens.slots, source)
-    pipeline = frozen.around(MultiViewUNet(unet, tokens.tokens, tokens.slots, learned=tokens.learned))
-    _check_parts(pipeline, folder)
+    model = MultiViewUNet(unet, tokens.tokens, tokens.slots, learned=tokens.learned, adapter=read_adapter(folder))
+    pipeline = frozen.around(model)
+    embedder, vae = frozen.embedder, cast(Any, frozen.vae)
+    embedding = 0 if embedder is None else embedder.image_encoder.config.projection_dim
+    check_parts(unet, model.latent_channels, None if vae is None else vae.config.latent_channels, embedding, folder)
     pipeline.model.eval()
     return pipeline.to(device, dtype)
 
@@ -168,19 +182,15 @@ def load_frozen(folder: Path, *, prompter: bool = True) -> FrozenParts:
     Raises:
         InputError: a component is missing or damaged.
     """
-    index = _read_index(folder)
     text = {field.name for field in fields(Prompter)}
-    named = [name for name in components.READERS if _named(index, name) and (prompter or name not in text)]
-    for name in ("unet", "scheduler"):
-        if name not in named:
-            raise InputError(f"{folder}: component '{name}' is missing from {INDEX_FILE}; the pipeline needs it")
+    named = [n for n in named_components(folder) if n != "unet" and (prompter or n not in text)]
     with components.without_progress_bars():
-        present = {name: _component(folder, name) for name in named if name != "unet"}
+        present = {name: components.READERS[name](component_folder(folder, name)) for name in named}
     parts = FrozenParts(
         present["scheduler"],
         present.get("vae"),
-        _group(ImageEmbedder, present, folder),
-        _group(Prompter, present, folder),
+        grouped(ImageEmbedder, present, folder),
+        grouped(Prompter, present, folder),
     )
     for part in (parts.vae, parts.embedder and parts.embedder.image_encoder):
         if part is not None:
@@ -191,7 +201,8 @@ def load_frozen(folder: Path, *, prompter: bool = True) -> FrozenParts:
 def save_pipeline(pipeline: MVDiffusion, folder: Path) -> None:
     """Write every component, as it is, in FaceLift's layout (the caller chooses a new folder and moves it into place).
 
-    FaceLift's own code reads the result too, except for a model that takes rays or has no VAE or image encoder.
+    FaceLift's own code reads the result too, except for a model that takes rays, has no VAE or image encoder, or has
+    something between latents and UNet.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[str, Any] = {"scheduler": pipeline.scheduler, "vae": pipeline.vae}
@@ -206,6 +217,8 @@ def save_pipeline(pipeline: MVDiffusion, folder: Path) -> None:
     components.write_unet(pipeline.model.unet, folder / "unet")
     model = pipeline.model
     write_tokens(folder / TOKENS_FILE, SlotTokens(model.tokens, model.slots, model.learned))
+    if model.adapter != Adapter():
+        (folder / ADAPTER_FILE).write_text(json.dumps(asdict(model.adapter), indent=2) + "\n", encoding="utf-8")
     (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
@@ -222,20 +235,59 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
+def read_adapter(folder: Path) -> Adapter:
+    """What a folder says of how latents enter its UNet.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    file = folder / ADAPTER_FILE
+    if not file.is_file():
+        return Adapter()
+    try:
+        plain = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file}: is not JSON ({error}); the pipeline folder is damaged") from error
+    return from_plain(Adapter, plain, source=str(file))
+
+
 def _named(index: dict[str, Any], name: str) -> bool:
     """Whether the index says that the folder has this component; `[null, null]` says it has not."""
     entry = index.get(name)
     return isinstance(entry, list) and any(part is not None for part in entry)
 
 
-def _component(folder: Path, name: str) -> Any:
+def named_components(folder: Path) -> list[str]:
+    """The components that a pipeline folder's index names.
+
+    Raises:
+        InputError: there is no index, or it lacks what every pipeline needs.
+    """
+    index = _read_index(folder)
+    named = [name for name in components.READERS if _named(index, name)]
+    for name in ("unet", "scheduler"):
+        if name not in named:
+            raise InputError(f"{folder}: component '{name}' is missing from {INDEX_FILE}; the pipeline needs it")
+    return named
+
+
+def component_folder(folder: Path, name: str) -> Path:
+    """Where a component that the index names is.
+
+    Raises:
+        InputError: it is not there.
+    """
     if not (folder / name).is_dir():
         raise InputError(f"{folder}: component '{name}' is named in {INDEX_FILE} but its folder is missing; copy it")
-    return components.READERS[name](folder / name)
+    return folder / name
 
 
-def _group(kind: type[Any], present: dict[str, Any], folder: Path) -> Any:
-    """Components that work only together; None when there are none of them."""
+def grouped(kind: type[Any], present: Mapping[str, Any], folder: Path) -> Any:
+    """Components that work only together; None when there are none of them.
+
+    Raises:
+        InputError: some are there and some are not.
+    """
     names = [field.name for field in fields(kind)]
     there = [name for name in names if name in present]
     if there and len(there) < len(names):
@@ -244,9 +296,23 @@ def _group(kind: type[Any], present: dict[str, Any], folder: Path) -> Any:
     return kind(*(present[name] for name in names)) if there else None
 
 
-def _tokens(
-    folder: Path, given: Path | None, prompter: Prompter | None, slots: tuple[str, ...] | None
+def slot_tokens(
+    folder: Path,
+    given: Path | None,
+    encode: Callable[[tuple[str, ...]], SlotTokens] | None,
+    slots: tuple[str, ...] | None,
 ) -> tuple[SlotTokens, str]:
+    """A pipeline's tokens, and where they come from.
+
+    Args:
+        folder: of the pipeline.
+        given: a file of tokens to use instead of the folder's own.
+        encode: makes tokens of slots' names; None where there is no text encoder.
+        slots: the names wanted; None takes those that there are, or FaceLift's.
+
+    Raises:
+        InputError: there are none, or none of those slots.
+    """
     own = folder / TOKENS_FILE
     if given is not None or own.is_file():
         file = own if given is None else given
@@ -258,24 +324,36 @@ def _tokens(
                 f"{file}: its tokens are of the slots {', '.join(tokens.slots)}, wanted are {', '.join(slots)}; "
                 "give tokens of those slots"
             )
-    if prompter is None:
+    if encode is None:
         raise InputError(f"{folder}: has neither {TOKENS_FILE} nor a text encoder; give the prompt embeddings' file")
-    source = str(folder / "text_encoder")
-    return encode_slots(prompter.text_encoder, prompter.tokenizer, slots or FACELIFT_SLOTS), source
+    return encode(slots or FACELIFT_SLOTS), str(folder / "text_encoder")
 
 
-def _check_parts(pipeline: MVDiffusion, folder: Path) -> None:
-    """Refuse components that belong to different models."""
-    unet = pipeline.model.unet
-    latent = unet.conv_out.out_channels
-    made = 3 if pipeline.vae is None else cast(Any, pipeline.vae.config).latent_channels
-    if latent != made:
+def check_parts(
+    unet: UNet2DConditionModel, latent: int, vae_channels: int | None, embedding: int, folder: Path
+) -> None:
+    """Refuse components that belong to different models.
+
+    Args:
+        unet: the denoiser.
+        latent: channels that it denoises.
+        vae_channels: latent channels of the VAE; None without one.
+        embedding: width of the image encoder's embeddings; 0 without one.
+        folder: for the message.
+
+    Raises:
+        InputError: they do.
+    """
+    # Four channels of a model with an image encoder are Stable Diffusion's latents, not pixels with their mask.
+    pixels = (3,) if embedding else (3, 4)
+    made = pixels if vae_channels is None else (vae_channels,)
+    if latent not in made:
+        maker = "pixels have" if vae_channels is None else "the VAE makes"
         raise InputError(
-            f"{folder}: the UNet denoises {latent} channels, but "
-            f"{'pixels have' if pipeline.vae is None else 'the VAE makes'} {made}; use the VAE it was trained with"
+            f"{folder}: the UNet denoises {latent} channels, but {maker} {' or '.join(map(str, made))}; use the VAE it "
+            "was trained with"
         )
-    takes = cast(Any, unet.config).projection_class_embeddings_input_dim or 0
-    width = 0 if pipeline.embedder is None else 2 * pipeline.embedder.image_encoder.config.projection_dim
+    takes, width = cast(Any, unet.config).projection_class_embeddings_input_dim or 0, 2 * embedding
     if takes != width:
         raise InputError(
             f"{folder}: the UNet takes image vectors of width {takes}, the image encoder makes {width}; "

@@ -86,25 +86,26 @@ class _Conditions:
 @torch.no_grad()
 def sample(
     pipeline: MVDiffusion,
-    images: Float[Tensor, "b 3 h w"],
+    images: Float[Tensor, "b c h w"],
     generators: Sequence[torch.Generator],
     config: SamplingConfig | None = None,
     *,
     cameras: ViewCameras | None = None,
     tokens: Float[Tensor, "v n d"] | None = None,
-) -> Float[Tensor, "b v 3 h w"]:
+) -> Float[Tensor, "b v c h w"]:
     """All views of each object, view 0 the reference as the model redraws it.
 
     Args:
         pipeline: the components, on one device.
-        images: reference images in [0, 1], laid over the background that the model was trained with.
+        images: reference images in [0, 1], laid over the background that the model was trained with; where it makes
+            masks (`MVDiffusion.image_channels` is 4) the mask is the fourth channel.
         generators: one per object, on the CPU or on the pipeline's device; `seeded` makes them.
         config: how to sample.
         cameras: of all views, for a model with camera conditioning; their number is the number of views.
         tokens: prompt embeddings in place of the model's own; one set per view.
 
     Returns:
-        Images in [0, 1], fp32.
+        Images in [0, 1], fp32, with the same channels.
 
     Raises:
         InputError: sizes that do not fit the model, a wrong number of generators, or cameras or tokens that do not fit.
@@ -114,7 +115,7 @@ def sample(
     tokens = _tokens(pipeline, cameras, tokens)
     images = images.to(pipeline.device)
     conditions = _conditions(pipeline, images, generators, config, cameras, tokens, grid)
-    shape = (len(tokens), pipeline.model.unet.conv_out.out_channels, grid, grid)
+    shape = (len(tokens), pipeline.model.latent_channels, grid, grid)
     latents = draw(shape, generators, pipeline.device, pipeline.dtype)
     latents = _denoise(pipeline, latents, conditions, generators, config)
     return decode(latents.flatten(0, 1), pipeline.vae).unflatten(0, (len(images), len(tokens)))
@@ -140,15 +141,19 @@ def to_eight_bit(images: Float[Tensor, "b v 3 h w"]) -> UInt8[Tensor, "b v h w 3
 
 def _check(
     pipeline: MVDiffusion,
-    images: Float[Tensor, "b 3 h w"],
+    images: Float[Tensor, "b c h w"],
     generators: Sequence[torch.Generator],
     cameras: ViewCameras | None,
 ) -> int:
     """Refuse what does not fit together; returns the side of the denoised grid."""
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-        raise InputError(f"sampling: images of shape {list(images.shape)}; give square RGB images [objects, 3, h, w]")
+    channels = pipeline.image_channels
+    if images.ndim != 4 or images.shape[1] != channels or images.shape[2] != images.shape[3]:
+        kind = "RGB images" if channels == 3 else "RGB images with masks"
+        raise InputError(
+            f"sampling: images of shape {list(images.shape)}; give square {kind} [objects, {channels}, h, w]"
+        )
     halvings = len(cast(Any, pipeline.model.unet.config).block_out_channels) - 1
-    multiple = pipeline.cell * 2**halvings
+    multiple = pipeline.cell * pipeline.model.adapter.patch * 2**halvings
     if images.shape[2] % multiple:
         raise InputError(
             f"sampling: images of {images.shape[2]} px; the model takes multiples of {multiple} px, resize them"
@@ -177,7 +182,7 @@ def _tokens(
 
 def _conditions(
     pipeline: MVDiffusion,
-    images: Float[Tensor, "b 3 h w"],
+    images: Float[Tensor, "b c h w"],
     generators: Sequence[torch.Generator],
     config: SamplingConfig,
     cameras: ViewCameras | None,

@@ -7,7 +7,7 @@ free at every call.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import diffusers.schedulers
 import torch
@@ -20,13 +20,18 @@ from torch import Tensor
 from mouse_facelift.errors import InputError
 from mouse_facelift.plain import did_you_mean
 
+Prediction = Literal["v_prediction", "epsilon", "sample"]
+"""What a denoiser may predict, in diffusers' words."""
+
 
 @dataclass(frozen=True)
 class ScheduleConfig:
     """The noise schedule; the defaults are FaceLift's (Stable Diffusion's betas, v-prediction)."""
 
-    prediction: Literal["v_prediction", "epsilon"] = "v_prediction"
-    """What the denoiser predicts."""
+    prediction: Prediction = "v_prediction"
+    """What the denoiser predicts: the velocity, the noise, or ("sample") the picture itself. A small network over
+    pixels learns the last many times faster: pictures lie near few dimensions, noise fills all of them (Li and He
+    2025, "Back to Basics: Let Denoising Generative Models Denoise")."""
     betas: Literal["scaled_linear", "squaredcos_cap_v2", "linear"] = "scaled_linear"
     """How the noise grows, in diffusers' words."""
     beta_start: float = 0.00085
@@ -40,7 +45,7 @@ class ScheduleConfig:
         if self.zero_terminal_snr and self.prediction == "epsilon":
             raise InputError(
                 "schedule: pure noise says nothing of the picture, so epsilon cannot be predicted from it; "
-                "use v_prediction with zero_terminal_snr"
+                "use v_prediction or sample with zero_terminal_snr"
             )
 
 
@@ -99,15 +104,15 @@ def sampler(stored: SchedulerMixin, name: str | None) -> Any:
     return made
 
 
-def prediction_type(schedule: SchedulerMixin) -> Literal["v_prediction", "epsilon"]:
+def prediction_type(schedule: SchedulerMixin) -> Prediction:
     """What a model with this schedule predicts.
 
     Raises:
-        InputError: something else than v or epsilon.
+        InputError: something that cannot be trained here.
     """
     found = cast(Any, schedule).config.prediction_type
-    if found not in ("v_prediction", "epsilon"):
-        raise InputError(f"the schedule's prediction_type is '{found}'; v_prediction and epsilon can be trained")
+    if found not in get_args(Prediction):
+        raise InputError(f"the schedule's prediction_type is '{found}'; {', '.join(get_args(Prediction))} can be used")
     return found
 
 

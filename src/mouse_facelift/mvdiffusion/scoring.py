@@ -1,8 +1,8 @@
 """How near generated views are to the true ones: by slot, beside two baselines, and whether they agree in space.
 
-A generated picture has no alpha. Its silhouette is where it differs from the background it was asked for by more than
-half of what the animal does in the reference image, whose mask is given: a threshold that needs no tuning for coat or
-background. The same rule is applied to the baselines' pictures.
+A picture generated without a mask has its silhouette where it differs from the background it was asked for by more
+than half of what the animal does in the reference image, whose mask is given: a threshold that needs no tuning for coat
+or background. The same rule is applied to the mean training image; a copy of the reference has the reference's mask.
 """
 
 from __future__ import annotations
@@ -109,8 +109,10 @@ class Generated:
     masks: Float[Tensor, "v h w"]
 
     @staticmethod
-    def of(images: Float[Tensor, "v 3 h w"], truth: TrueViews) -> Generated:
-        """Pictures with the silhouettes that they show."""
+    def of(images: Float[Tensor, "v c h w"], truth: TrueViews) -> Generated:
+        """Pictures with the masks that came with them as fourth channel, or the silhouettes that they show."""
+        if images.shape[1] == 4:
+            return Generated(images[:, :3], (images[:, 3] > 0.5).float())
         return Generated(images, silhouettes(images, truth.images[0], truth.masks[0], truth.background))
 
 
@@ -122,7 +124,8 @@ def model_scores(generated: Generated, truth: TrueViews) -> dict[str, float]:
 
 def rival_scores(truth: TrueViews, mean_views: Float[Tensor, "v 3 h w"] | None) -> dict[str, float]:
     """The baselines' scores; that of the mean training image is nan where there is none."""
-    copies = Generated.of(truth.images[:1].expand_as(truth.images), truth)
+    views = len(truth.images)
+    copies = Generated(truth.images[:1].expand_as(truth.images), (truth.masks[:1] > 0.5).float().expand(views, -1, -1))
     found = {"true_hull_iou": silhouette_agreement(truth.masks, truth)}
     found |= named_scores(view_scores(copies.images, copies.masks, truth), truth.names, "nearest_")
     if mean_views is None:

@@ -18,6 +18,7 @@ from mouse_facelift.mvdiffusion.pipeline import (
     load_frozen,
     load_pipeline,
 )
+from mouse_facelift.mvdiffusion.preflight import check_pipeline
 from mouse_facelift.mvdiffusion.presets import MVDiffusionConfig, check_trainable_from_scratch, new_pipeline, preset
 from mouse_facelift.mvdiffusion.schedule import denoising_schedule
 from mouse_facelift.mvdiffusion.unet import CameraConditioning
@@ -89,6 +90,17 @@ class PipelineSource:
         if self.folder is None:
             return new_pipeline(self.scratch)
         return load_pipeline(self.folder, self.prompt_embeddings, cameras=self.cameras, slots=self.slots)
+
+    def check(self) -> None:
+        """Refuse what `pipeline` would, without reading any weights.
+
+        Raises:
+            InputError: as for `pipeline`.
+        """
+        if self.folder is None:
+            check_trainable_from_scratch(self.scratch)
+        else:
+            check_pipeline(self.folder, self.prompt_embeddings, cameras=self.cameras, slots=self.slots)
 
     def frozen(self) -> FrozenParts:
         """Everything but the denoiser and the text branch, on the CPU.

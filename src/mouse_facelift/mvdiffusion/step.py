@@ -25,7 +25,7 @@ from mouse_facelift.mvdiffusion.conditioning import (
     ray_maps,
 )
 from mouse_facelift.mvdiffusion.pipeline import MVDiffusion
-from mouse_facelift.mvdiffusion.schedule import prediction_type, signal_level
+from mouse_facelift.mvdiffusion.schedule import Prediction, prediction_type, signal_level
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class DiffusionLossConfig:
     min_snr_gamma: float = 5.0
     """Signal-to-noise ratio above which a time step's weight no longer grows (Hang et al. 2023); 0 weighs all alike."""
     min_snr_form: Literal["matched", "facelift"] = "matched"
-    """"matched": min(snr, gamma) / (snr + 1) for v, / snr for epsilon, so that both weigh the picture's error by
-    min(snr, gamma). "facelift" divides by snr whatever is predicted, as FaceLift trained."""
+    """"matched": min(snr, gamma) / (snr + 1) for v, / snr for epsilon, / 1 for the picture, so that all weigh the
+    picture's error by min(snr, gamma). "facelift" divides by snr whatever is predicted, as FaceLift trained."""
     condition_drop_rate: float = 0.05
     """p: of all objects a part p lose their image vector, p the condition latents, and p both; the text stays."""
     timesteps: Literal["object", "view"] = "object"
@@ -71,13 +71,14 @@ class EncodedBatch:
 
 @torch.no_grad()
 def encode(
-    pipeline: MVDiffusion, images: Float[Tensor, "b v 3 h w"], cameras: ViewCameras | None = None
+    pipeline: MVDiffusion, images: Float[Tensor, "b v c h w"], cameras: ViewCameras | None = None
 ) -> EncodedBatch:
     """What the frozen encoders say about objects, for a step at once or to be kept.
 
     Args:
         pipeline: the frozen components.
-        images: all views in slot order over the background, in [0, 1]; view 0 is the reference.
+        images: all views in slot order over the background, in [0, 1], with `pipeline.image_channels`; view 0 is the
+            reference.
         cameras: handed on.
 
     Raises:
@@ -173,24 +174,25 @@ def noised(
     clean: Float[Tensor, "b v c h w"],
     noise: Float[Tensor, "b v c h w"],
     signal: Float[Tensor, "b v"],
-    prediction: Literal["v_prediction", "epsilon"],
+    prediction: Prediction,
 ) -> tuple[Float[Tensor, "b v c h w"], Float[Tensor, "b v c h w"]]:
-    """What the model sees, sqrt(a) x + sqrt(1-a) e, and what it should say: e, or v = sqrt(a) e - sqrt(1-a) x."""
+    """What the model sees, sqrt(a) x + sqrt(1-a) e, and what it should say: e, x, or v = sqrt(a) e - sqrt(1-a) x."""
     kept = signal.sqrt()[..., None, None, None]
     added = (1 - signal).sqrt()[..., None, None, None]
-    return kept * clean + added * noise, noise if prediction == "epsilon" else kept * noise - added * clean
+    wanted = {"epsilon": noise, "sample": clean}.get(prediction)
+    return kept * clean + added * noise, kept * noise - added * clean if wanted is None else wanted
 
 
 def min_snr_weights(
-    signal: Float[Tensor, "*n"], prediction: Literal["v_prediction", "epsilon"], config: DiffusionLossConfig
+    signal: Float[Tensor, "*n"], prediction: Prediction, config: DiffusionLossConfig
 ) -> Float[Tensor, "*n"]:
     """Weight of the squared error at each signal level (the cumulative product of the alphas)."""
     if config.min_snr_gamma == 0:
         return torch.ones_like(signal)
     snr = signal / (1 - signal)
     capped = snr.clamp_max(config.min_snr_gamma)
-    if config.min_snr_form == "matched" and prediction == "v_prediction":
-        return capped / (snr + 1)
+    if config.min_snr_form == "matched" and prediction != "epsilon":
+        return capped / (snr + 1) if prediction == "v_prediction" else capped
     # Where nothing is left of the picture min(snr, gamma) / snr tends to one.
     return torch.where(snr > 0, capped / snr, 1.0)
 

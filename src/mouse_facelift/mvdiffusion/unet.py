@@ -4,6 +4,9 @@ Input channels are, in this order, the noisy latents, the condition latents (the
 view) and, with camera conditioning, six channels of rays. FaceLift's network is `UNetConfig()`; its state dict has the
 names and shapes of Stable Diffusion 2.1-unCLIP except for `conv_in.weight`. Added channels start at zero, so that what
 the weights computed before, they compute after.
+
+A small model over pixels differs in two ways, which the stock UNet knows nothing of (`Adapter`): it sees blocks of
+pixels as the channels of one cell, and what it says is added to a first guess.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ class UNetConfig:
     sample_size: int = 64
     """Side of the square grid that is denoised: latent cells, or pixels without a VAE."""
     latent_channels: int = 4
-    """Channels that are denoised: 4 for Stable Diffusion's VAE, 3 over pixels."""
+    """Channels that are denoised: 4 for Stable Diffusion's VAE; over pixels 3, or 4 with the animal's mask."""
     block_channels: tuple[int, ...] = (320, 640, 1280, 1280)
     """Width of each level; each is half as fine as the one before."""
     attention_levels: tuple[bool, ...] = (True, True, True, False)
@@ -57,6 +60,12 @@ class UNetConfig:
     """Width of the image vector added to the time embedding; 0 for a model without an image encoder."""
     camera_conditioning: CameraConditioning = "none"
     """Whether the targets' rays enter as further input channels."""
+    patch: int = 1
+    """Side of the block of latent cells, or pixels, that is one cell to the UNet, its values as channels (exact: a
+    rearrangement). Work falls with its square."""
+    residual: bool = False
+    """Whether the UNet says how the reference view differs from the reference image, and the others from an empty
+    picture on grey; for a model that predicts the picture."""
 
     def __post_init__(self) -> None:
         if len(self.block_channels) != len(self.attention_levels):
@@ -70,11 +79,47 @@ class UNetConfig:
                     f"UNet: block_channels {width} is not a multiple of norm_groups {self.norm_groups} and head_width "
                     f"{self.head_width}; change one of them"
                 )
-        if self.sample_size % 2 ** (len(self.block_channels) - 1):
+        if self.patch < 1 or self.sample_size % (self.patch * 2 ** (len(self.block_channels) - 1)):
             raise InputError(
-                f"UNet: sample_size {self.sample_size} cannot be halved {len(self.block_channels) - 1} times; "
-                "change it or use fewer levels"
+                f"UNet: sample_size {self.sample_size} in patches of {self.patch} cannot be halved "
+                f"{len(self.block_channels) - 1} times; change it or use fewer levels"
             )
+
+    @property
+    def adapter(self) -> Adapter:
+        """What stands between the latents and the UNet."""
+        return Adapter(self.patch, self.residual)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """How latents enter the stock UNet and leave it; the default changes nothing."""
+
+    patch: int = 1
+    residual: bool = False
+
+    def inwards(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
+        """Each block of cells as one, its values as channels."""
+        return maps if self.patch == 1 else nn.functional.pixel_unshuffle(maps, self.patch)
+
+    def outwards(self, maps: Float[Tensor, "n d i j"]) -> Float[Tensor, "n c h w"]:
+        """The inverse of `inwards`."""
+        return maps if self.patch == 1 else nn.functional.pixel_shuffle(maps, self.patch)
+
+    @staticmethod
+    def first_guess(
+        noisy: Float[Tensor, "b v c h w"], condition: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b v c h w"]:
+        """Pictures that a residual is added to: the reference image, and for all other views nothing on grey."""
+        guess = torch.zeros_like(noisy)
+        guess[:, 0] = condition
+        # Grey is zero; no alpha is -1.
+        guess[:, 1:, 3:] = -1
+        return guess
+
+    def averaged(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c i j"]:
+        """The mean of each block: what varies slowly, such as rays, needs no more."""
+        return maps if self.patch == 1 else nn.functional.avg_pool2d(maps, self.patch)
 
 
 def build_unet(config: UNetConfig) -> UNet2DConditionModel:
@@ -82,10 +127,11 @@ def build_unet(config: UNetConfig) -> UNet2DConditionModel:
     down = ["CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in config.attention_levels]
     up = ["CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(config.attention_levels)]
     rays = RAY_CHANNELS if config.camera_conditioning == "rays" else 0
+    channels = config.latent_channels * config.patch**2
     unet = UNet2DConditionModel(
-        sample_size=config.sample_size,
-        in_channels=2 * config.latent_channels + rays,
-        out_channels=config.latent_channels,
+        sample_size=config.sample_size // config.patch,
+        in_channels=2 * channels + rays,
+        out_channels=channels,
         down_block_types=cast(Any, tuple(down)),
         up_block_types=cast(Any, tuple(up)),
         block_out_channels=cast(Any, config.block_channels),
@@ -101,6 +147,10 @@ def build_unet(config: UNetConfig) -> UNet2DConditionModel:
     if rays:
         with torch.no_grad():
             unet.conv_in.weight[:, -rays:] = 0
+    if config.residual:
+        # At the start the UNet adds nothing to the first guess.
+        nn.init.zeros_(unet.conv_out.weight)
+        nn.init.zeros_(cast(Tensor, unet.conv_out.bias))
     install(unet)
     return unet
 
@@ -179,6 +229,7 @@ class MultiViewUNet(nn.Module):
         tokens: [slots, n, width], one set of tokens per slot: prompt embeddings (a buffer, never trained) or learned.
         slots: names of the slots; slot 0 is the reference.
         cameras: "rays" where ray maps are expected.
+        adapter: what stands between latents and UNet.
     """
 
     tokens: Float[Tensor, "s n d"]
@@ -190,6 +241,7 @@ class MultiViewUNet(nn.Module):
         slots: tuple[str, ...] = FACELIFT_SLOTS,
         *,
         learned: bool = False,
+        adapter: Adapter | None = None,
     ) -> None:
         """Put a UNet and its tokens together.
 
@@ -202,10 +254,16 @@ class MultiViewUNet(nn.Module):
         self.slots = slots
         self.learned = learned
         self.cameras = camera_conditioning(unet)
+        self.adapter = adapter or Adapter()
         if learned:
             self.tokens = nn.Parameter(tokens)
         else:
             self.register_buffer("tokens", tokens)
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels that are denoised."""
+        return self.unet.conv_out.out_channels // self.adapter.patch**2
 
     def slot_indices(self, num_views: int) -> Int[Tensor, " v"]:
         """Which slot each view is: in order, or one reference and any number of targets.
@@ -231,7 +289,7 @@ class MultiViewUNet(nn.Module):
         rays: Float[Tensor, "b v 6 h w"] | None = None,
         tokens: Float[Tensor, "v n d"] | None = None,
     ) -> Float[Tensor, "b v c h w"]:
-        """Predict the noise or the velocity, whichever the weights were trained for.
+        """Predict the noise, the velocity or the picture, whichever the weights were trained for.
 
         Args:
             noisy: what is denoised.
@@ -253,18 +311,20 @@ class MultiViewUNet(nn.Module):
             raise InputError(f"the model {need}; use the components it was trained with")
         if tokens is None:
             tokens = self.tokens[self.slot_indices(views).to(self.tokens.device)]
-        channels = [noisy, condition[:, None].expand(-1, views, -1, -1, -1)]
+        adapter = self.adapter
+        given = [adapter.inwards(noisy.flatten(0, 1)), adapter.inwards(condition).repeat_interleave(views, dim=0)]
         if rays is not None:
-            channels.append(rays.to(noisy.dtype))
+            given.append(adapter.averaged(rays.flatten(0, 1).to(noisy.dtype)))
         predicted = self.unet(
-            torch.cat(channels, dim=2).flatten(0, 1),
+            torch.cat(given, dim=1),
             timesteps.flatten(),
             tokens.to(noisy.dtype).repeat(objects, 1, 1),
             class_labels=None if image_vectors is None else image_vectors.flatten(0, 1).to(noisy.dtype),
             cross_attention_kwargs={"num_views": views},
             return_dict=False,
         )[0]
-        return predicted.unflatten(0, (objects, views))
+        said = adapter.outwards(predicted).unflatten(0, (objects, views))
+        return said + adapter.first_guess(noisy, condition) if adapter.residual else said
 
 
 def check_tokens(

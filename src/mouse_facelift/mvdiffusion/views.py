@@ -24,6 +24,8 @@ from mouse_facelift.cameras.slots import (
     equivalent_references,
 )
 from mouse_facelift.errors import InputError
+from mouse_facelift.gslrm.augment import mirrored
+from mouse_facelift.gslrm.batch import Batch
 from mouse_facelift.mvdiffusion.unet import REFERENCE_AND_TARGET, CameraConditioning
 from mouse_facelift.samples.reduction import reduced_images, reduced_intrinsics, reduction_factor
 from mouse_facelift.samples.schema import decode_image
@@ -56,6 +58,9 @@ class ViewsConfig:
     """With slots "reference" "target": views beside the reference, drawn anew for every sample and step; 0 for all."""
     background: Literal["three_choices", "white", "black", "grey"] = "three_choices"
     """What lies behind the animal, in all views of a sample; "three_choices" draws one of the three."""
+    mirror: bool = False
+    """With rays: show every other sample in a mirror, pictures and cameras alike. Twice the samples, all exact, for an
+    animal whose left and right are alike."""
 
     def __post_init__(self) -> None:
         if self.image_size < 1 or self.num_targets < 0:
@@ -242,13 +247,62 @@ def in_order(parts: Shaped[Tensor, "b c *rest"], order: Int[Tensor, "b v"]) -> S
     return parts[torch.arange(len(parts), device=parts.device)[:, None], order]
 
 
+def mirrored_slots(slots: Sequence[str]) -> tuple[int, ...]:
+    """For each slot the one whose place it takes in a mirror: left and right change, front and back stay.
+
+    Raises:
+        InputError: "left" of a slot has no "right" among them.
+    """
+    swap = {"left": "right", "right": "left"}
+    found = []
+    for slot in slots:
+        twin = "_".join(swap.get(word, word) for word in slot.split("_"))
+        if twin not in slots:
+            raise InputError(f"views: slot {slot} has no {twin} to change with in a mirror; switch --views.mirror off")
+        found.append(list(slots).index(twin))
+    return tuple(found)
+
+
+def some_mirrored(batch: Batch, slots: Sequence[str], generator: torch.Generator) -> Batch:
+    """Every other object, drawn by the generator, in a mirror: its pictures, cameras and the order of its views.
+
+    Args:
+        batch: objects with their views in order.
+        slots: one name per view, or `REFERENCE_AND_TARGET`, whose views have no places.
+        generator: a CPU generator.
+    """
+    which = (torch.rand(len(batch.images), generator=generator) < 0.5).to(batch.w2c.device)
+    batch = mirrored(batch, which)
+    if tuple(slots) == REFERENCE_AND_TARGET:
+        return batch
+    swapped = torch.tensor(mirrored_slots(slots), device=which.device)
+    parts = (batch.images, batch.w2c, batch.fxfycxcy)
+    return Batch(*(torch.where(which.view(-1, *[1] * (part.ndim - 1)), part[:, swapped], part) for part in parts))
+
+
 def drawn_backgrounds(objects: int, config: ViewsConfig, generator: torch.Generator) -> Int[Tensor, " b"]:
     """For every sample the number of its background, of `config.backgrounds`."""
     return torch.randint(0, len(config.backgrounds), (objects,), generator=generator)
 
 
-def composited(images: UInt8[Tensor, "b v h w 4"], levels: Float[Tensor, " b"]) -> Float[Tensor, "b v 3 h w"]:
-    """Straight-alpha pictures over a grey level of each sample's own, in [0, 1]."""
+def composited(
+    images: UInt8[Tensor, "b v h w 4"], levels: Float[Tensor, " b"], channels: int = 3
+) -> Float[Tensor, "b v c h w"]:
+    """Straight-alpha pictures over a grey level of each sample's own, in [0, 1].
+
+    Args:
+        images: straight RGBA.
+        levels: of the background.
+        channels: 3, or 4 to keep the alpha beside the colours.
+    """
     rgba = images.movedim(-1, -3).float() / 255
     alpha = rgba[:, :, 3:]
-    return rgba[:, :, :3] * alpha + (1 - alpha) * levels.to(images.device)[:, None, None, None, None]
+    colours = rgba[:, :, :3] * alpha + (1 - alpha) * levels.to(images.device)[:, None, None, None, None]
+    return colours if channels == 3 else torch.cat([colours, alpha], dim=2)
+
+
+def straightened(images: Float[Tensor, "v 4 h w"], background: float) -> Float[Tensor, "v 4 h w"]:
+    """The inverse of `composited` with its alpha: straight RGBA in [0, 1]; nothing is said of colours at alpha 0."""
+    alpha = images[:, 3:].clamp(0, 1)
+    colours = (images[:, :3] - (1 - alpha) * background) / alpha.clamp_min(1 / 255)
+    return torch.cat([colours.clamp(0, 1), alpha], dim=1)

@@ -75,6 +75,14 @@ def test_times_of_a_file_count(tmp_path: Path) -> None:
         read_keyframes(file)
 
 
+def test_an_orbit_is_as_wide_as_the_views_unless_it_says_how_wide() -> None:
+    def focal(orbit: Orbit) -> float:
+        return orbit.cameras(1, 64, 64, views_degrees=30.0)[0].fxfycxcy[0]
+
+    assert focal(Orbit()) == pytest.approx(32 / np.tan(np.radians(15)))
+    assert focal(Orbit(hfov_degrees=60.0)) == pytest.approx(32 / np.tan(np.radians(30)))
+
+
 def test_what_places_no_camera_is_refused() -> None:
     for bad in ({"radius": 0.0}, {"hfov_degrees": 180.0}, {"elevation_degrees": 91.0}, {"turns": float("nan")}):
         with pytest.raises(InputError, match="orbit: "):

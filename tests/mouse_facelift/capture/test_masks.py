@@ -249,3 +249,23 @@ def test_a_view_gives_its_masks_wherever_they_come_from(tmp_path: Path) -> None:
     assert [isinstance(mask, InputError) for mask in found] == [False, True, False] and "002.png" in str(found[1])
     with pytest.raises(ValueError, match="background is needed"):
         next(read_masks(plain, [0], None, MaskConfig()))
+
+
+@pytest.mark.parametrize("level", [-1, 255, 300])
+def test_a_threshold_that_no_pixel_or_every_pixel_passes_is_refused(level: int) -> None:
+    with pytest.raises(InputError, match="video-threshold is .* from 0 to 254"):
+        MaskConfig(video_threshold=level)
+
+
+def test_a_damaged_mask_image_is_refused(tmp_path: Path) -> None:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[50:110, 60:140] = 255
+    file = tmp_path / "0.png"
+    assert cv2.imwrite(str(file), mask)
+    data = bytearray(file.read_bytes())
+    assert mask_from_image(file, WIDTH, HEIGHT).sum() == 60 * 80
+    data[len(data) // 2] ^= 1
+    for damaged in (bytes(data), bytes(data[: len(data) // 2]), b""):
+        file.write_bytes(damaged)
+        with pytest.raises(InputError, match="0.png: is not a readable image; write the mask again"):
+            mask_from_image(file, WIDTH, HEIGHT)

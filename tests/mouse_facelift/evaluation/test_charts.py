@@ -3,27 +3,7 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ElementTree
 
-import pytest
-
-from mouse_facelift.evaluation.charts import HEIGHT, LEFT, WIDTH, Chart, Curve, line_chart_svg, nice_ticks
-
-
-@pytest.mark.parametrize(
-    ("low", "high"), [(0, 1), (0, 1500), (-3.2, 28.7), (1e-6, 3e-6), (5, 5), (0, 0), (-1, -1), (99.999, 100.001)]
-)
-def test_ticks_span_the_values_at_round_distances(low: float, high: float) -> None:
-    ticks = nice_ticks(low, high)
-    slack = 1e-6 * (ticks[-1] - ticks[0])
-    assert ticks[0] <= low + slack and ticks[-1] >= high - slack
-    assert 2 <= len(ticks) <= 8
-    step = ticks[1] - ticks[0]
-    mantissa = step / 10 ** math.floor(math.log10(step) + 1e-9)
-    assert min(abs(mantissa - wanted) for wanted in (1, 2, 5, 10)) < 1e-6
-
-
-def test_ticks_refuse_nonsense() -> None:
-    with pytest.raises(ValueError):
-        nice_ticks(math.nan, 1.0)
+from mouse_facelift.evaluation.charts import HEIGHT, LEFT, WIDTH, Chart, Curve, line_chart_svg
 
 
 def drawn_points(svg: str) -> list[tuple[float, float]]:

@@ -82,18 +82,18 @@ def test_the_record_names_views_and_keeps_scores(tmp_path: Path, result: Reconst
 
 def test_scores_that_are_not_defined_survive_the_record(result: Reconstruction) -> None:
     empty = ViewMetrics(30.0, math.nan, 0.9, math.nan, math.nan)
-    record = sample_record(SAMPLE, replace(result, scores=Scores(empty, empty, empty)))
+    record = sample_record(SAMPLE, result.choice, Scores(empty, empty, empty), result.gaussians)
     scores = scores_from_record(json.loads(json.dumps(record, allow_nan=False)))
     assert scores is not None and math.isnan(scores.model.mask_iou) and scores.model.psnr == 30.0
 
 
 def test_what_is_exported_is_pruned_and_as_wide_as_it_looks(result: Reconstruction) -> None:
-    everything = exported_gaussians(SAMPLE, result, OutputOptions(prune=False, low_pass=False))
+    everything = exported_gaussians(SAMPLE, result.gaussians, OutputOptions(prune=False, low_pass=False))
     assert all(torch.equal(a, b) for a, b in zip(everything.tensors(), result.gaussians.tensors(), strict=True))
     faint = replace(result.gaussians, opacities=result.gaussians.opacities.clone().index_fill(0, torch.arange(9), 0.01))
-    pruned = exported_gaussians(SAMPLE, replace(result, gaussians=faint), OutputOptions(low_pass=False))
+    pruned = exported_gaussians(SAMPLE, faint, OutputOptions(low_pass=False))
     assert len(pruned) <= len(result.gaussians) - 9
-    wide = exported_gaussians(SAMPLE, result, OutputOptions(prune=False))
+    wide = exported_gaussians(SAMPLE, result.gaussians, OutputOptions(prune=False))
     pixel = 2.7 / SAMPLE.cameras[0].fxfycxcy[0]
     added = wide.scales.square() - result.gaussians.scales.square()
     np.testing.assert_allclose(added.numpy(), 0.3 * pixel**2, rtol=0.01)

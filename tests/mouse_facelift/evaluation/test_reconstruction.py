@@ -9,7 +9,15 @@ from torch import Tensor, nn
 
 from mouse_facelift.errors import InputError
 from mouse_facelift.evaluation.metrics import ViewMetrics, below_baseline
-from mouse_facelift.evaluation.reconstruction import Scores, ViewChoice, choose_views, reconstruct_sample
+from mouse_facelift.evaluation.reconstruction import (
+    Scores,
+    ViewChoice,
+    choose_views,
+    judge,
+    predict,
+    reconstruct_sample,
+    show,
+)
 from mouse_facelift.gaussians.gaussians import Gaussians
 from mouse_facelift.gslrm.batched_gaussians import SH_C0, BatchedGaussians
 from mouse_facelift.gslrm.config import GSLRMConfig
@@ -135,3 +143,21 @@ def test_scores_have_one_name_each() -> None:
     assert len(named) == 3 * len(fields(ViewMetrics))
     assert below_baseline(named) == []
     assert len(below_baseline(Scores(blank, model, nearest).named())) == 10
+
+
+def test_a_batch_gives_what_its_samples_give_alone(model: GSLRM) -> None:
+    samples = [ring_sample(blob(number), number) for number in range(3)]
+    choices = [choose_views(sample.cameras, "rotate", None, number) for number, sample in enumerate(samples)]
+    together = predict(model, samples, choices, background="black")
+    for sample, choice, found in zip(samples, choices, together, strict=True):
+        alone = reconstruct_sample(model, sample, choice, background="black")
+        for a, b in zip(found.tensors(), alone.gaussians.tensors(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_judging_alone_scores_as_showing_everything_does(model: GSLRM) -> None:
+    sample = ring_sample(blob())
+    choice = ViewChoice((0, 1, 3), 2)
+    gaussians = predict(model, [sample], [choice])[0]
+    assert judge(gaussians, sample, choice) == show(gaussians, sample, choice).scores
+    assert judge(gaussians, sample, ViewChoice((0, 1, 3), None)) is None

@@ -19,6 +19,7 @@ from mouse_facelift.evaluation.report import (
     Verdict,
     Video,
     report_html,
+    verdict_lines,
     write_report,
 )
 
@@ -89,6 +90,17 @@ def page(folder: Path, verdicts: list[Verdict] | None = None) -> Report:
 )
 def test_verdict(value: float, blank: float, nearest: float, status: str) -> None:
     assert Verdict("PSNR", value, blank, nearest).status == status
+
+
+def test_baselines_that_there_are_stand_beside_a_score() -> None:
+    """One image to many views knows no blank picture but a mean one; a 3-D model the other way round."""
+    invented = Verdict("PSNR", 12.0, math.nan, 9.0, mean=13.0)
+    assert invented.status == "mean" and Verdict("PSNR", 12.0, math.nan, 9.0, mean=11.0).status == "good"
+    head, line = verdict_lines([invented])
+    assert head.split("  ")[-1] == "verdict" and "mean training image" in head and "blank" not in head
+    assert "13.00" in line and "–" not in line
+    head, _ = verdict_lines([Verdict("PSNR", 12.0, 1.0, 9.0)])
+    assert "blank picture" in head and "nearest input view" in head and "mean" not in head
 
 
 def test_page_is_well_formed_and_self_contained(tmp_path: Path) -> None:

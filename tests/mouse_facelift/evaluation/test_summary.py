@@ -19,6 +19,8 @@ from mouse_facelift.evaluation.summary import (
     metrics_record,
     read_picture,
     sample_sections,
+    shown_records,
+    time_sections,
     training_section,
     verdicts,
 )
@@ -75,10 +77,10 @@ def test_sections_show_a_few_samples_and_list_all(tmp_path: Path) -> None:
             write_png(folder / name, np.zeros((2, 2, 3), dtype=np.uint8))
     (tmp_path / "s0" / "turntable.mp4").write_bytes(b"video")
     sections = sample_sections(tmp_path, records, limit=3)
-    assert [section.title.split(",")[0] for section in sections] == [
-        "Sample s0",
-        "Sample s2",
-        "Sample s4",
+    assert [section.title for section in sections] == [
+        "Sample s0, frame 0: the worst",
+        "Sample s3, frame 3: the median",
+        "Sample s6, frame 6: the best",
         "All samples",
     ]
     assert any(isinstance(item, Video) for item in sections[0].items)
@@ -86,6 +88,25 @@ def test_sections_show_a_few_samples_and_list_all(tmp_path: Path) -> None:
     table = sections[-1].items[0]
     assert isinstance(table, Table) and len(table.rows) == 7
     assert len(sample_sections(tmp_path, records, limit=0)) == 1
+
+
+def test_the_worst_the_median_and_the_best_come_first_then_others_evenly() -> None:
+    records = [record(number, psnr) for number, psnr in enumerate((3.0, 9.0, None, 1.0, 5.0, 7.0, 4.0, 6.0))]
+    shown = [(row["frame"], role) for row, role in shown_records(records, 6)]
+    assert shown == [(3, "the worst"), (4, "the median"), (1, "the best"), (0, ""), (2, ""), (5, "")]
+    assert [row["frame"] for row, _ in shown_records(records, 1)] == [3]
+    unscored = [record(number, None, held_out=None) for number in range(4)]
+    assert [(row["frame"], role) for row, role in shown_records(unscored, 2)] == [(0, ""), (2, "")]
+
+
+def test_curves_over_time_are_drawn_per_recording_of_scored_moments() -> None:
+    records = [record(number, float(number)) for number in range(5)]
+    records += [record(number, 1.0) | {"capture": "short"} for number in range(2)]
+    records[3]["scores"] = None
+    (section,) = time_sections(records)
+    chart = section.items[0]
+    assert isinstance(chart, Chart) and section.title == "c over time" and "camera 3" in section.text
+    assert list(chart.curves[0].x) == [0.0, 0.1, 0.2, 0.4] and list(chart.curves[0].y) == [0.0, 1.0, 2.0, 4.0]
 
 
 def test_pictures_that_cannot_be_read_are_named(tmp_path: Path) -> None:

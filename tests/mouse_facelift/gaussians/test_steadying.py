@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from mouse_facelift.errors import InputError
-from mouse_facelift.evaluation.jitter import jitter
+from mouse_facelift.evaluation.jitter import jitter, steadiness
 from mouse_facelift.gaussians.gaussians import Gaussians
+from mouse_facelift.gaussians.sequence import Sequenced, SequenceWriter
 from mouse_facelift.gaussians.sequence_row import FrameIndex, SequenceFrame
-from mouse_facelift.gaussians.steadying import centre_in_mm, steadied, steadying_shifts
+from mouse_facelift.gaussians.steadying import centre_in_mm, centre_of, followed, steadied, steadying_shifts
+from mouse_facelift.storage import Store
 from tests.synthetic import blob
 
 RATE, COUNT, SCALE = 100.0, 200, 0.01
@@ -47,6 +50,14 @@ def test_jitter_falls_and_so_does_the_error() -> None:
     errors = [np.sqrt(((x - truth) ** 2).sum(-1).mean()) for x in (before, after)]
     assert errors[1] < 0.6 * errors[0]
     assert torch.equal(moved[3].gaussians.means, frames[3].gaussians.means)
+    found = steadiness(before, shifts, index)
+    assert found.jitter_before == jitter(before, times, segments)
+    assert (
+        found.jitter_after == jitter(before + shifts, times, segments) == pytest.approx(jitter(after, times, segments))
+    )
+    assert 0.5 < found.mean_shift < found.largest_shift < 3
+    again = steadied(moved[3], shifts[3])
+    assert (again.centre_mm == moved[3].centre_mm).all()
 
 
 def test_a_cut_is_not_smoothed_and_what_is_unseen_stays() -> None:
@@ -64,3 +75,17 @@ def test_frames_out_of_order_are_refused() -> None:
     frames = frames[:3][::-1]
     with pytest.raises(InputError, match="walk, segment 0: frames are not in order"):
         steadying_shifts(np.zeros((3, 3)), [frame.index for frame in frames], 0.1)
+
+
+def test_a_camera_follows_softly_and_jumps_at_a_cut(tmp_path: Path) -> None:
+    frames, _ = walk()
+    frames = frames[COUNT // 2 - 10 : COUNT // 2 + 10]
+    writer = SequenceWriter(Store.at(tmp_path), "walk.sequence.parquet")
+    writer.write("all", frames)
+    writer.finish(["all"])
+    sequence = Sequenced.open(str(tmp_path / "walk.sequence.parquet"))
+    exact, soft = followed(sequence, 0.0), followed(sequence, 0.02)
+    places = np.array([[centre_of(follow(i)) for i in range(20)] for follow in (exact, soft)])
+    assert np.abs(places[0]).max() < 1e-4
+    # Softly: the animal trembles about the middle by what was smoothed away, and stays near it at the cut, too.
+    assert 0.001 < np.abs(places[1]).mean() < 0.02 and np.abs(places[1]).max() < 0.1

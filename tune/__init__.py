@@ -1,0 +1,1 @@
+"""Ray Tune applications: searches over settings whose answer can be believed."""
