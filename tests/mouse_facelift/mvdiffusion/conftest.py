@@ -114,6 +114,17 @@ def pixel_pipeline() -> MVDiffusion:
     return made
 
 
+def masked_pipeline() -> MVDiffusion:
+    """As the `small` preset: RGBA pixels in patches, rays, the picture predicted as a difference to a first guess."""
+    torch.manual_seed(0)
+    sizes = replace(preset("debug").unet, latent_channels=4, patch=2, residual=True, camera_conditioning="rays")
+    made = new_pipeline(
+        replace(preset("debug"), unet=sizes, schedule=ScheduleConfig(prediction="sample", zero_terminal_snr=True))
+    )
+    made.model.eval()
+    return made
+
+
 @pytest.fixture(scope="session")
 def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny pipeline in FaceLift's layout, without tokens of its own."""

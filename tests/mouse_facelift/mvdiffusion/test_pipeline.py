@@ -13,12 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mouse_facelift.cameras.poses import FACELIFT_SLOTS
+from mouse_facelift.cameras import stack_cameras
+from mouse_facelift.cameras.poses import FACELIFT_SLOTS, facelift_rig
 from mouse_facelift.errors import InputError
 from mouse_facelift.mvdiffusion.components import published_config, stock_config
+from mouse_facelift.mvdiffusion.conditioning import ViewCameras
 from mouse_facelift.mvdiffusion.pipeline import MVDiffusion, load_pipeline, save_pipeline
 from mouse_facelift.mvdiffusion.sampling import SamplingConfig, sample, seeded
-from tests.mouse_facelift.mvdiffusion.conftest import IMAGE_SIZE, tiny_pipeline
+from tests.mouse_facelift.mvdiffusion.conftest import IMAGE_SIZE, masked_pipeline, scramble, tiny_pipeline
 
 SHORT = SamplingConfig(steps=3)
 
@@ -41,6 +43,23 @@ def test_a_pixel_model_keeps_its_learned_tokens(pixel_pipeline: MVDiffusion, tmp
     assert again.model.learned and again.vae is None and again.embedder is None and again.prompter is None
     before, after = (sample(p, images(), seeded([5]), SHORT) for p in (pixel_pipeline, again))
     assert torch.equal(before, after)
+
+
+def test_a_model_that_makes_masks_is_kept_whole(tmp_path: Path) -> None:
+    pipeline = masked_pipeline()
+    scramble(pipeline.model)
+    save_pipeline(pipeline, tmp_path / "kept")
+    again = load_pipeline(tmp_path / "kept")
+    assert again.model.adapter == pipeline.model.adapter and again.image_channels == 4
+    w2c, fxfycxcy = (torch.from_numpy(part).float()[None] for part in stack_cameras(facelift_rig()))
+    cameras, given = ViewCameras(w2c, fxfycxcy, 512), torch.rand(1, 4, IMAGE_SIZE, IMAGE_SIZE)
+    before, after = (sample(p, given, seeded([5]), SHORT, cameras=cameras) for p in (pipeline, again))
+    assert before.shape == (1, 6, 4, IMAGE_SIZE, IMAGE_SIZE) and torch.equal(before, after)
+    with pytest.raises(InputError, match="RGB images with masks"):
+        sample(again, given[:, :3], seeded([5]), SHORT, cameras=cameras)
+    (tmp_path / "kept" / "adapter.json").write_text('{"patch": 2, "shape": 1}')
+    with pytest.raises(InputError, match="adapter.json"):
+        load_pipeline(tmp_path / "kept")
 
 
 def test_the_folder_is_facelifts(pipeline_folder: Path) -> None:

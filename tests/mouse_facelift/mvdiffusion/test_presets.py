@@ -7,14 +7,16 @@ import torch
 
 from mouse_facelift.errors import InputError
 from mouse_facelift.mvdiffusion.presets import PRESETS, new_pipeline, preset
-from mouse_facelift.mvdiffusion.unet import build_unet
+from mouse_facelift.mvdiffusion.unet import RAY_CHANNELS, build_unet
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_presets_build(name: str) -> None:
     with torch.device("meta"):
         unet = build_unet(preset(name).unet)
-    assert unet.conv_in.in_channels == (14 if name.endswith("rays") else 2 * unet.conv_out.out_channels)
+    rays = RAY_CHANNELS if preset(name).unet.camera_conditioning == "rays" else 0
+    assert unet.conv_in.in_channels == 2 * unet.conv_out.out_channels + rays
+    assert (rays > 0) == (name in ("small", "facelift-512-rays"))
 
 
 def test_the_small_one_is_small_and_starts_from_a_seed() -> None:

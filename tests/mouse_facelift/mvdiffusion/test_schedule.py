@@ -50,5 +50,5 @@ def test_unknown_samplers_and_predictions_are_refused() -> None:
         sampler(stored, "DDImScheduler")
     with pytest.raises(InputError, match="'os'"):
         sampler(stored, "os")
-    with pytest.raises(InputError, match="prediction_type is 'sample'"):
-        prediction_type(DDPMScheduler(prediction_type="sample"))
+    with pytest.raises(InputError, match="prediction_type is 'flow'"):
+        prediction_type(DDPMScheduler(prediction_type="flow"))

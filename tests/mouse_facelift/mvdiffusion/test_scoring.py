@@ -31,6 +31,12 @@ def test_the_true_views_score_best_on_any_background(background: float) -> None:
     assert blank["mask_iou"] == 0 and blank["hull_iou"] == 0
 
 
+def test_a_mask_that_comes_with_the_picture_is_taken_as_it_is() -> None:
+    true = truth()
+    scores = model_scores(Generated.of(torch.cat([true.images, true.masks[:, None]], dim=1), true), true)
+    assert scores["mask_iou"] > 0.99 and scores["psnr_foreground"] == 100.0
+
+
 def test_views_of_one_animal_agree_and_shuffled_ones_do_not() -> None:
     true, other = truth(), truth(seed=3)
     consistent = model_scores(Generated.of(other.images, replace(true)), true)

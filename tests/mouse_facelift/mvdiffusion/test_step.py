@@ -61,6 +61,7 @@ def test_both_targets_give_back_picture_and_noise() -> None:
     signal = signal_level(schedule, steps)
     x, eps = noised(clean, noise, signal, "epsilon")
     x_again, v = noised(clean, noise, signal, "v_prediction")
+    assert torch.equal(noised(clean, noise, signal, "sample")[1], clean)
     a, b = signal.sqrt()[..., None, None, None], (1 - signal).sqrt()[..., None, None, None]
     assert torch.equal(x, x_again) and torch.equal(eps, noise)
     assert torch.allclose(a * x - b * v, clean, atol=1e-5) and torch.allclose(b * x + a * v, noise, atol=1e-5)
@@ -82,6 +83,8 @@ def test_min_snr_weighs_the_pictures_error_alike_whatever_is_predicted() -> None
     # |dv|^2 = (1 + snr) |dx|^2 and |de|^2 = snr |dx|^2, dx the picture's error at the same noisy input.
     assert torch.allclose(v * (snr + 1), snr.clamp_max(5), rtol=1e-4)
     assert torch.allclose(eps * snr, snr.clamp_max(5), rtol=1e-4)
+    assert torch.equal(min_snr_weights(signal, "sample", matched), snr.clamp_max(5))
+    assert min_snr_weights(torch.zeros(1), "sample", off).item() == 1
     assert torch.equal(min_snr_weights(signal, "v_prediction", facelift), eps)
     assert eps[147:].eq(1).all() and eps[146] < 1 and abs(float(eps[0]) - 0.0043) < 5e-5
     assert min_snr_weights(signal, "v_prediction", off).eq(1).all()

@@ -13,13 +13,14 @@ from mouse_facelift.errors import InputError
 from mouse_facelift.mvdiffusion.attention import install
 from mouse_facelift.mvdiffusion.unet import (
     REFERENCE_AND_TARGET,
+    Adapter,
     MultiViewUNet,
     UNetConfig,
     build_unet,
     from_base,
     with_ray_channels,
 )
-from tests.mouse_facelift.mvdiffusion.conftest import TINY, scramble
+from tests.mouse_facelift.mvdiffusion.conftest import TINY, masked_pipeline, scramble
 
 
 def test_facelifts_size() -> None:
@@ -126,3 +127,39 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_contradictions_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="UNet:"):
         replace(TINY, **fields)
+
+
+def test_patches_are_a_rearrangement() -> None:
+    adapter, maps = Adapter(patch=4), torch.randn(2, 3, 8, 16)
+    inside = adapter.inwards(maps)
+    assert inside.shape == (2, 48, 2, 4) and torch.equal(adapter.outwards(inside), maps)
+    assert torch.allclose(adapter.averaged(maps)[0, 1, 1, 2], maps[0, 1, 4:8, 8:12].mean())
+    assert torch.equal(Adapter().inwards(maps), maps) and torch.equal(Adapter().outwards(maps), maps)
+
+
+@torch.no_grad()
+def test_an_untrained_residual_model_says_the_first_guess() -> None:
+    """The reference view is the reference image; of all others nothing is known but that the ground is grey."""
+    model = masked_pipeline().model
+    assert model.latent_channels == 4
+    condition, rays = torch.randn(2, 4, 16, 16), torch.randn(2, 6, 6, 16, 16)
+    said = model(torch.randn(2, 6, 4, 16, 16), condition, torch.full((2, 6), 999), None, rays)
+    assert torch.equal(said[:, 0], condition)
+    assert said[:, 1:, :3].eq(0).all() and said[:, 1:, 3].eq(-1).all()
+
+
+@torch.no_grad()
+def test_every_input_reaches_the_output_through_patches() -> None:
+    model = masked_pipeline().model
+    scramble(model)
+    steps = torch.full((1, 6), 500)
+    given = [torch.randn(1, 6, 4, 16, 16), torch.randn(1, 4, 16, 16), torch.randn(1, 6, 6, 16, 16)]
+    before = model(given[0], given[1], steps, None, given[2])
+    for which in range(3):
+        other = [part.flip(0) if i != which else part + 0.5 for i, part in enumerate(given)]
+        assert not torch.allclose(model(other[0], other[1], steps, None, other[2]), before)
+
+
+def test_sizes_that_patches_do_not_divide_are_refused() -> None:
+    with pytest.raises(InputError, match="in patches of 3"):
+        UNetConfig(sample_size=64, patch=3)

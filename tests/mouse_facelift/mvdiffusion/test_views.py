@@ -12,6 +12,7 @@ import torch
 from mouse_facelift.cameras import stack_cameras
 from mouse_facelift.cameras.poses import FACELIFT_SLOTS, facelift_rig
 from mouse_facelift.errors import InputError
+from mouse_facelift.gslrm.batch import Batch
 from mouse_facelift.mvdiffusion.unet import REFERENCE_AND_TARGET
 from mouse_facelift.mvdiffusion.views import (
     ViewRule,
@@ -22,6 +23,9 @@ from mouse_facelift.mvdiffusion.views import (
     decode_reduced,
     drawn_orders,
     in_order,
+    mirrored_slots,
+    some_mirrored,
+    straightened,
     view_orders,
 )
 from mouse_facelift.samples.schema import row_from_sample
@@ -99,6 +103,47 @@ def test_pictures_lie_over_their_samples_own_level() -> None:
     laid = composited(images, torch.tensor([0.5, 1.0]))
     assert laid[:, 0, :, 0, 0].tolist() == [[1, 0, 0]] * 2
     assert laid[:, 0, :, 0, 1].tolist() == [[0.5] * 3, [1.0] * 3]
+
+
+def test_pictures_come_back_from_any_level() -> None:
+    images = torch.randint(0, 256, (1, 2, 4, 4, 4), dtype=torch.uint8)
+    images[..., 3] = images[..., 3].clamp_min(32)
+    laid = composited(images, torch.tensor([0.5]), channels=4)
+    assert laid.shape == (1, 2, 4, 4, 4) and torch.equal(laid[:, :, :3], composited(images, torch.tensor([0.5])))
+    back = straightened(laid[0], 0.5)
+    assert (back.movedim(1, -1) * 255 - images[0].float()).abs().max() < 1e-2
+
+
+def test_a_mirrored_object_is_one_a_mirrored_rig_sees() -> None:
+    """Points of the mirrored world project to the flipped pictures' pixels, in the slot on the other side."""
+    sample = ring_sample(blob(0), 0, views=6, size=32)
+    order = view_orders(ROW, ROW["camera"][:1], SLOTS)[0]
+    w2c, fxfycxcy = (torch.from_numpy(part[order]).float()[None] for part in stack_cameras(sample.cameras))
+    images = composited(torch.from_numpy(sample.images[order])[None], torch.ones(1), 4)
+    batch = Batch(*(part.repeat(40, *[1] * (part.ndim - 1)) for part in (images, w2c, fxfycxcy)))
+    found = some_mirrored(batch, FACELIFT_SLOTS, torch.Generator().manual_seed(0))
+    changed = (found.images != batch.images).flatten(1).any(dim=1)
+    assert 10 < int(changed.sum()) < 30 and torch.equal(found.w2c[~changed], batch.w2c[~changed])
+    mirror, swap = found.images[changed][0], [0, 5, 4, 3, 2, 1]
+    assert mirrored_slots(FACELIFT_SLOTS) == tuple(swap)
+    assert torch.equal(mirror, images[0][swap].flip(-1))
+    point = torch.tensor([0.2, -0.1, 0.3, 1.0])
+    seen = _projected(w2c[0], fxfycxcy[0], point)[swap]
+    mirrored_point = point * torch.tensor([-1.0, 1, 1, 1])
+    again = _projected(found.w2c[changed][0], found.fxfycxcy[changed][0], mirrored_point)
+    assert torch.allclose(again[:, 0], 32 - seen[:, 0], atol=1e-4) and torch.allclose(
+        again[:, 1], seen[:, 1], atol=1e-4
+    )
+
+
+def _projected(w2c: torch.Tensor, fxfycxcy: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
+    seen = (w2c @ point)[:, :3]
+    return seen[:, :2] / seen[:, 2:] * fxfycxcy[:, :2] + fxfycxcy[:, 2:]
+
+
+def test_slots_without_a_mirror_image_are_refused() -> None:
+    with pytest.raises(InputError, match="slot left has no right"):
+        mirrored_slots(("front", "left"))
 
 
 @pytest.mark.parametrize("fields", [{"image_size": 0}, {"num_targets": -1}])
