@@ -181,7 +181,7 @@ class MVDiffusionTask:
             mean = None if self.mean_views is None else torch.from_numpy(self.mean_views)
             found = rival_scores(truth, mean)
             for guidance in self.config.validation.guidance:
-                named = model_scores(Generated.of(self._generate(pipeline, truth, number, guidance), truth), truth)
+                named = model_scores(Generated.of(self.generate(pipeline, truth, number, guidance), truth), truth)
                 first = guidance == self.config.validation.guidance[0]
                 found |= named if first else {f"{name}_guidance_{guidance:g}": value for name, value in named.items()}
             scores.append(found)
@@ -194,7 +194,7 @@ class MVDiffusionTask:
         for number, row in rows:
             truth = self.true_views(row)
             made = {
-                f"guidance {guidance:g}": self._generate(pipeline, truth, number, guidance)[:, :3]
+                f"guidance {guidance:g}": self.generate(pipeline, truth, number, guidance)[:, :3]
                 for guidance in self.config.validation.guidance
             }
             sheets[f"sample{number}"] = view_sheet(truth, made)
@@ -219,7 +219,7 @@ class MVDiffusionTask:
         names = self.config.rule().names(len(order))
         return TrueViews(composited(images[None], torch.tensor([level]))[0], masks, tuple(cameras), level, names)
 
-    def _generate(
+    def generate(
         self, pipeline: MVDiffusion, truth: TrueViews, number: int, guidance: float
     ) -> Float[Tensor, "v c h w"]:
         cameras = None

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from mouse_facelift.cli import run_verb
 from mouse_facelift.config import REQUIRED, parse
+from mouse_facelift.evaluation.search_report import headline
 from mouse_facelift.evaluation.trials import RESULTS_FILE, SEARCH_FILE, Search
 from tune.plan import make_plan
 from tune.probe import seconds_per_step
 from tune.recipes import recipe
-from tune.search import BEST_FILE, VERB, check_search_folder, run_search
+from tune.search import BEST_FILE, REPORT_FILE, VERB, check_search_folder, run_search
 from tune.settings import TuneConfig
-from tune.show import Progress, plan_lines, result_lines
+from tune.show import Progress, plan_lines
 
 
 def tune(settings: TuneConfig) -> Search:
@@ -68,9 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         presets=_StartingPoints({name: _start_from(name) for name in recipe("gslrm").presets}),
     )
     search = tune(settings)
-    print("\n".join(result_lines(search)))
+    print("\n".join(headline(search)))
     out = settings.out
-    print(f"wrote {out / RESULTS_FILE}, {out / SEARCH_FILE} and {out / BEST_FILE}")
+    print(f"wrote {out / REPORT_FILE}; {RESULTS_FILE}, {SEARCH_FILE} and {BEST_FILE} beside it")
     print(f"next: mouse-facelift {search.settings['training']} --config {out / BEST_FILE} --out RUN")
     return 0
 

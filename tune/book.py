@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mouse_facelift.evaluation.search_numbers import score_value, sign, trial_value
 from mouse_facelift.evaluation.trials import Finalist, Point, Search, Stage, Status, Trial, Value, finalist
 from tune.journal import Journal
-from tune.objective import COSTS, objective_value, rank, trial_value
+from tune.objective import COSTS, rank
 from tune.plan import TRIALS_FOLDER, Plan
 from tune.protocol import protocol_in_words, settings_in_words
 from tune.spaces import Overrides
@@ -93,8 +94,8 @@ class Book:
     def value(self, scores: Mapping[str, float], costs: Mapping[str, Any]) -> float:
         """The first objective, turned so that more is better."""
         objective = self.plan.objectives[0]
-        value = objective_value(objective, scores, {k: v for k, v in costs.items() if isinstance(v, (int, float))})
-        return value if objective.direction == "max" else -value
+        known = {name: _number(costs.get(name)) for name in COSTS}
+        return sign(objective) * score_value(objective, {**known, **scores})
 
     def trial(self, spec: Spec) -> Trial:
         """A trial that ended, as results show it."""
@@ -210,7 +211,7 @@ class Book:
         plan = self.plan
         if not plan.settings.finalists:
             return []
-        ranked = rank(plan.objectives[0], [trial for trial in self.trials() if trial.status == "completed"])
+        ranked = [trial for trial in self._ranked() if trial.status != "failed"]
         default = [trial for trial in ranked if trial.trial_id == DEFAULT_TRIAL]
         best = [trial for trial in ranked if trial.trial_id != DEFAULT_TRIAL][: plan.settings.finalists]
         number, specs = len(self.specs), []
@@ -220,6 +221,12 @@ class Book:
                 name = f"{trial.trial_id}-seed{seed}"
                 specs.append(Spec(name, number + len(specs), "final", overrides, seed, trial.trial_id))
         return specs
+
+    def _ranked(self) -> list[Trial]:
+        """Trials of the search with a value, best first: those that came to their end, then those stopped latest, as
+        scores of fewer samples cannot be compared with scores of more."""
+        ranked = rank(self.plan.objectives[0], [trial for trial in self.trials() if trial.stage == "search"])
+        return sorted(ranked, key=lambda trial: math.inf if trial.status == "completed" else trial.rung, reverse=True)
 
     def _finalists(self, trials: Sequence[Trial]) -> list[Finalist]:
         """Configurations with a finished repetition, best on average first."""

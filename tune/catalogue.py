@@ -25,7 +25,7 @@ SPACES: Mapping[str, Space] = MappingProxyType(
         # How much of each term: the squared colour error stays 1, as only ratios matter.
         "loss-weights": Space(
             kind="gslrm",
-            trials=12,
+            trials=20,
             axes={
                 "losses.alpha": Axis(0.05, 5.0, "log"),
                 "losses.foreground_weight": Axis(1.0, 20.0, "log"),
@@ -40,6 +40,7 @@ SPACES: Mapping[str, Space] = MappingProxyType(
             kind="gslrm",
             search="grid",
             scheduler="none",
+            share=0.75,
             by_views=True,
             axes={
                 "views.num_inputs": Axis(options=(1, 2, 3, 4, 5)),

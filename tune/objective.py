@@ -9,6 +9,7 @@ from dataclasses import fields
 
 from mouse_facelift.errors import InputError
 from mouse_facelift.evaluation.metrics import LOWER_IS_BETTER, ViewMetrics
+from mouse_facelift.evaluation.search_numbers import sign, trial_value
 from mouse_facelift.evaluation.trials import Objective, Trial
 from mouse_facelift.plain import did_you_mean
 
@@ -33,23 +34,10 @@ def parse_objectives(texts: Sequence[str]) -> tuple[Objective, ...]:
     return tuple(_objective(text) for text in texts)
 
 
-def objective_value(objective: Objective, scores: Mapping[str, float], costs: Mapping[str, float]) -> float:
-    """An objective's value for a trial's scores and costs; nan where one of its parts is not known."""
-    if objective.name in COSTS:
-        return costs.get(objective.name, math.nan)
-    return sum(weight * scores.get(name, math.nan) for weight, name in _terms(objective.name))
-
-
-def trial_value(objective: Objective, trial: Trial) -> float:
-    """An objective's value for a trial as it ended."""
-    return objective_value(objective, trial.scores, {name: getattr(trial, name) for name in COSTS})
-
-
 def rank(objective: Objective, trials: Sequence[Trial]) -> list[Trial]:
     """Trials whose value is known, best first; equals in the order of their numbers."""
-    sign = -1.0 if objective.direction == "max" else 1.0
     known = [trial for trial in trials if math.isfinite(trial_value(objective, trial))]
-    return sorted(known, key=lambda trial: (sign * trial_value(objective, trial), trial.number))
+    return sorted(known, key=lambda trial: (-sign(objective) * trial_value(objective, trial), trial.number))
 
 
 def _objective(text: str) -> Objective:

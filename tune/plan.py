@@ -246,7 +246,7 @@ def _orders(
     scheduler: str,
 ) -> Orders:
     batch = base.batch_size
-    most = settings.max_samples or max(batch, base.steps * batch // 2)
+    most = settings.max_samples or max(1, round(base.steps * space.share)) * batch
     grace = settings.grace_samples or max(batch, most // 4 // batch * batch)
     if grace > most:
         raise InputError(f"--grace-samples {grace} exceeds --max-samples {most}; trials would never be compared")

@@ -4,14 +4,17 @@ OUT/config.yaml, run.json        what was asked for
 OUT/journal.jsonl                every decision, before it was acted on
 OUT/trials/ID/                   a training run each: its log, pictures and, for the best, its model
 OUT/results.parquet, search.json the results so far
+OUT/report.html                  the page to read, written at the end
 OUT/best.yaml                    the winner's training settings, for `train --config`
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import ray
 import ray.tune
@@ -19,8 +22,11 @@ import yaml
 
 from mouse_facelift.config import CONFIG_FILE, read_yaml, to_plain, write_run_record
 from mouse_facelift.errors import InputError
+from mouse_facelift.evaluation.images import Image
+from mouse_facelift.evaluation.search_report import FramePanel, write_search_report
 from mouse_facelift.evaluation.trials import Search, Trial
 from mouse_facelift.plain import from_plain
+from training.report import panel_file
 from training.settings import TrainingConfig
 from tune.book import DEFAULT_TRIAL, Book
 from tune.journal import Journal
@@ -33,7 +39,7 @@ from tune.settings import FREE_ON_RESUME, TuneConfig
 from tune.trial import forget_model, run_trial
 
 VERB = "tune"
-BEST_FILE = "best.yaml"
+BEST_FILE, REPORT_FILE = "best.yaml", "report.html"
 RAY_FOLDER = "ray"
 """Ray Tune's own files, of no use once a search is over."""
 
@@ -117,6 +123,7 @@ class _Keeper:
         part = folder / f".{BEST_FILE}.tmp"
         part.write_text(text, encoding="utf-8")
         os.replace(part, folder / BEST_FILE)
+        write_search_report(folder / REPORT_FILE, search, finalists_pictures(folder, search))
         return search
 
     def _prune(self) -> None:
@@ -139,11 +146,25 @@ def best_config(orders: Orders, search: Search) -> TrainingConfig:
     return orders.trial_config(trial.trial_id, dict(trial.overrides), trial.seed)
 
 
+def finalists_pictures(folder: Path, search: Search) -> list[FramePanel]:
+    """The sheets of the finalists' first repetitions, those of the same sample together; every sheet has the truth."""
+    sheets: dict[str, dict[str, Image | Path]] = {}
+    for one in search.finalists:
+        trial = search.trial(one.trials[0])
+        last = panel_file(trial.steps, "*")
+        for file in sorted((folder / trial.run).glob(last)):
+            sheets.setdefault(file.stem.partition("_")[2], {})[one.repeats] = file
+    return [FramePanel(caption, None, renders) for caption, renders in sorted(sheets.items())]
+
+
 def _tuner(plan: Plan, book: Book, keeper: _Keeper) -> ray.tune.Tuner:
     """Ray Tune, set up anew for every start: what it would restore is in the journal."""
     # Ctrl-C is Ctrl-C, and nobody reads Ray Tune's own result files.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # The search says itself how it goes; Ray Tune would add its tables and complain of the files it did not write.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     orders, settings = plan.orders, plan.settings
     resources, given = orders.resources, {"orders": orders}
     if orders.in_process:

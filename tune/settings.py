@@ -30,7 +30,8 @@ class TuneConfig:
     trials: int = 0
     """Trials, the default among them; 0 takes the space's own number, and for a grid all of its points."""
     max_samples: int = 0
-    """Samples a trial sees (steps x batch) unless it is stopped early; 0 takes half of what the preset trains for."""
+    """Samples a trial sees (steps x batch) unless it is stopped early; 0 takes the space's share of what
+    the preset trains for, half of it for most."""
     grace_samples: int = 0
     """Samples before a trial may be stopped, and between evaluations; 0 takes a quarter of max_samples."""
     reduction: int = 2

@@ -1,15 +1,14 @@
-"""What a person reads: the plan before the first trial, a line per trial that ended, and the end."""
+"""What a person reads: the plan before the first trial, and a line per trial that ended."""
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Sequence
 
-from mouse_facelift.evaluation.trials import Finalist, Search, Trial
-from tune.book import DEFAULT_TRIAL, Book
-from tune.objective import trial_value
+from mouse_facelift.evaluation.search_numbers import trial_value
+from mouse_facelift.evaluation.search_verdict import duration
+from mouse_facelift.evaluation.trials import Trial
+from tune.book import Book
 from tune.plan import Plan
 from tune.protocol import protocol_in_words, settings_in_words
 
@@ -95,43 +94,6 @@ class Progress:
             return ""
         best = search.trial(search.best_trial)
         return f"; best {best.trial_id} {trial_value(self.plan.objectives[0], best):.2f}"
-
-
-def result_lines(search: Search) -> list[str]:
-    """How the search came out."""
-    objective = search.objectives[0]
-    failed = sum(trial.status == "failed" for trial in search.trials)
-    stopped = sum(trial.status == "stopped" for trial in search.trials)
-    lines = [f"{len(search.trials)} trials in {duration(search.seconds)}: {stopped} stopped early, {failed} failed"]
-    if search.finalists:
-        return [*lines, *finalist_lines(objective.name, search.finalists)]
-    best = search.trial(search.best_trial)
-    lines.append(f"best: {best.trial_id}, {objective.name} {trial_value(objective, best):.3f}")
-    if search.default_trial:
-        default = search.trial(search.default_trial)
-        lines.append(f"default: {DEFAULT_TRIAL}, {objective.name} {trial_value(objective, default):.3f}")
-    return lines
-
-
-def finalist_lines(name: str, finalists: Sequence[Finalist]) -> list[str]:
-    """Mean and spread over seeds of every finalist."""
-    lines = []
-    for one in finalists:
-        what = ", ".join(f"{path} {_short(value)}" for path, value in one.overrides.items()) or "the preset's values"
-        label = f"default ({one.repeats})" if one.is_default else one.repeats
-        if name in one.mean:
-            spread = "" if math.isnan(one.spread[name]) else f" +- {one.spread[name]:.3f}"
-            lines.append(f"{label}: {name} {one.mean[name]:.3f}{spread} over {len(one.seeds)} seeds: {what}")
-        else:
-            lines.append(f"{label}: {len(one.seeds)} seeds: {what}")
-    return lines
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def _short(value: object) -> str:

@@ -98,6 +98,8 @@ class Space:
     """How values are chosen unless the command says otherwise."""
     scheduler: Literal["asha", "none"] = "asha"
     """Whether trials are stopped early unless the command says otherwise."""
+    share: float = 0.5
+    """How much of the preset's training a trial gets unless the command says otherwise."""
     trials: int = 16
     """Trials unless the command says otherwise; a grid has as many as it has points."""
     by_views: bool = False
@@ -145,6 +147,8 @@ class Space:
         """
         if not self.axes:
             raise InputError(f"{source}: holds no setting to search; name some under 'axes'")
+        if not self.share > 0 or self.trials < 1:
+            raise InputError(f"{source}: share ({self.share:g}) must be positive and trials ({self.trials}) at least 1")
         before: list[str] = []
         for path, axis in self.axes.items():
             where = f"{source}: '{path}'"

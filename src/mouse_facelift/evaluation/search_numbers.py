@@ -219,7 +219,8 @@ def _trained_with(search: Search, trial: Trial) -> str:
     presets = {knob.path: knob.default for knob in search.knobs}
     most = trial.overrides.get(INPUTS, presets.get(INPUTS))
     if most is None:
-        return "default" if not trial.overrides else f"trial {trial.number}"
+        named = search.trial(trial.repeats) if trial.repeats else trial
+        return "default" if named.trial_id == search.default_trial else f"trial {named.number}"
     fewest = trial.overrides.get(FEWEST_INPUTS, presets.get(FEWEST_INPUTS))
     return f"{fewest}–{most}" if fewest else str(most)
 

@@ -156,7 +156,8 @@ def _runner_up(search: Search) -> str:
 
 
 def _views_sentence(objective: Objective, curves: list[ViewsCurve]) -> list[str]:
-    if len(curves) < 2:
+    if sum(curve.most > 0 for curve in curves) < 2:
+        # Nothing but the numbers of views makes a sentence here.
         return []
     counts = sorted(set.intersection(*[set(curve.quality) for curve in curves]))
     parts = []

@@ -57,7 +57,8 @@ def denoising_schedule(config: ScheduleConfig) -> DDIMScheduler:
         beta_end=config.beta_end,
         beta_schedule=config.betas,
         prediction_type=config.prediction,
-        set_alpha_to_one=False,
+        # FaceLift's last step leaves the little noise of time step 0 in the picture.
+        set_alpha_to_one=config.zero_terminal_snr,
         steps_offset=0 if config.zero_terminal_snr else 1,
         clip_sample=False,
         # Only trailing spacing samples the last step, the one that is pure noise.

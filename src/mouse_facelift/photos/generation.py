@@ -18,7 +18,9 @@ from mouse_facelift.mvdiffusion.conditioning import ViewCameras
 from mouse_facelift.mvdiffusion.pipeline import MVDiffusion
 from mouse_facelift.mvdiffusion.sampling import SamplingConfig, sample, seeded
 from mouse_facelift.mvdiffusion.scoring import silhouettes
-from mouse_facelift.photos.matting import one_animal, soft_cutout
+from mouse_facelift.mvdiffusion.unet import REFERENCE_AND_TARGET
+from mouse_facelift.mvdiffusion.views import composited, straightened
+from mouse_facelift.photos.matting import beside, one_animal, soft_cutout
 from mouse_facelift.photos.rig import Rig
 from mouse_facelift.samples.gate import measure
 from mouse_facelift.samples.schema import Sample
@@ -61,7 +63,7 @@ def check_generator(pipeline: MVDiffusion, rig: Rig, where: Path) -> None:
         InputError: It has another number of views.
     """
     slots = pipeline.model.slots
-    if pipeline.model.cameras == "none" and len(slots) != len(rig.cameras):
+    if slots != REFERENCE_AND_TARGET and len(slots) != len(rig.cameras):
         raise InputError(
             f"{where}: the generator makes {len(slots)} views, its rig ({rig.origin}) has {len(rig.cameras)} cameras; "
             "give the rig it was trained with"
@@ -77,8 +79,8 @@ def generate_views(
 ) -> UInt8[np.ndarray, "b v s s 4"]:
     """All views of each object, straight alpha, in the order of the rig's cameras.
 
-    Alpha is the generator's own when it makes four channels; otherwise it is read off its pictures, which lie on a
-    background that is known.
+    Pictures enter and leave the generator laid over the background that it was trained with. Alpha is its own when it
+    makes four channels; otherwise it is read off its pictures.
 
     Args:
         pipeline: In evaluation mode.
@@ -87,14 +89,14 @@ def generate_views(
         seeds: One per object.
         config: How to sample.
     """
-    rgba = torch.from_numpy(references).movedim(-1, -3).float() / 255
-    laid = rgba[:, :3] * rgba[:, 3:] + (1 - rgba[:, 3:]) * rig.background
+    straight = torch.from_numpy(references)
+    levels = torch.full((len(references),), rig.background)
+    laid = composited(straight[:, None], levels, pipeline.image_channels)[:, 0]
     cameras = _asked_cameras(rig.cameras, len(references)) if pipeline.model.cameras == "rays" else None
     made = sample(pipeline, laid, seeded(seeds), config, cameras=cameras).float().cpu()
-    if made.shape[2] == 4:
-        return (made.clamp(0, 1) * 255).round().byte().movedim(-3, -1).numpy()
-    masks = rgba[:, 3]
-    objects = zip(made, laid, masks, strict=True)
+    if pipeline.image_channels == 4:
+        return np.stack([_with_own_alpha(views, rig.background) for views in made])
+    objects = zip(made, laid, straight[..., 3].float() / 255, strict=True)
     return np.stack([_with_alpha(views, picture, mask, rig.background) for views, picture, mask in objects])
 
 
@@ -120,6 +122,14 @@ def sample_of_views(images: UInt8[np.ndarray, "v s s 4"], cameras: Sequence[Came
 def _asked_cameras(cameras: Sequence[Camera], objects: int) -> ViewCameras:
     w2c, fxfycxcy = (torch.from_numpy(part).float()[None] for part in stack_cameras(cameras))
     return ViewCameras(w2c.expand(objects, -1, -1, -1), fxfycxcy.expand(objects, -1, -1), cameras[0].width)
+
+
+def _with_own_alpha(views: Float[Tensor, "v 4 s s"], background: float) -> UInt8[np.ndarray, "v s s 4"]:
+    straight = (straightened(views, background) * 255).round().byte().movedim(1, -1).numpy()
+    for view in straight:
+        # Faint specks about the animal are what is left of the noise that views are made from.
+        view[~beside(one_animal(view[..., 3] > 127))] = 0
+    return straight
 
 
 def _with_alpha(

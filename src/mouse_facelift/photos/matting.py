@@ -29,6 +29,11 @@ def one_animal(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     return parts[1:-1, 1:-1] != parts[0, 0]
 
 
+def beside(solid: Bool[np.ndarray, "h w"], band: int = 1) -> Bool[np.ndarray, "h w"]:
+    """A mask and so many pixels about it, all that an animal with a soft edge may show in."""
+    return cv2.dilate(solid.astype(np.uint8), _NEIGHBOURS, iterations=band).astype(bool)
+
+
 def soft_cutout(
     colours: Float[np.ndarray, "h w 3"],
     background: Float[np.ndarray, "h w 3"],
@@ -49,7 +54,7 @@ def soft_cutout(
     if not solid.any():
         return np.zeros((*solid.shape, 4), np.uint8)
     inner = _inner(solid, band)
-    reach = cv2.dilate(solid.astype(np.uint8), _NEIGHBOURS, iterations=band).astype(bool)
+    reach = beside(solid, band)
     own = _nearest_colours(colours, inner)
     contrast = own - background
     length = np.einsum("hwc,hwc->hw", contrast, contrast)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -32,6 +34,8 @@ def test_zero_terminal_snr_ends_in_pure_noise_and_samples_from_there() -> None:
     assert signal_level(schedule, torch.tensor(999)) < 1e-7
     schedule.set_timesteps(10)
     assert schedule.timesteps[0] == 999
+    # The last step ends at the picture, not a little before it.
+    assert schedule.final_alpha_cumprod == 1 > denoising_schedule(ScheduleConfig()).final_alpha_cumprod
     with pytest.raises(InputError, match="zero_terminal_snr"):
         ScheduleConfig(prediction="epsilon", zero_terminal_snr=True)
 
@@ -51,4 +55,4 @@ def test_unknown_samplers_and_predictions_are_refused() -> None:
     with pytest.raises(InputError, match="'os'"):
         sampler(stored, "os")
     with pytest.raises(InputError, match="prediction_type is 'flow'"):
-        prediction_type(DDPMScheduler(prediction_type="flow"))
+        prediction_type(DDPMScheduler(prediction_type=cast(Any, "flow")))

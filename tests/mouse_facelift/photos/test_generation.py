@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from mouse_facelift.errors import InputError
 from mouse_facelift.mvdiffusion.presets import new_pipeline, preset
 from mouse_facelift.mvdiffusion.sampling import SamplingConfig
+from mouse_facelift.mvdiffusion.views import BACKGROUNDS, composited
 from mouse_facelift.photos import generation
 from mouse_facelift.photos.generation import (
     Provenance,
@@ -18,11 +20,13 @@ from mouse_facelift.photos.generation import (
     object_seed,
     sample_of_views,
 )
+from mouse_facelift.photos.matting import beside, one_animal
 from mouse_facelift.photos.rig import facelift_convention
 from tests.synthetic import blob, ring_sample
 
 SAMPLE = ring_sample(blob(), views=6, size=16)
 RIG = facelift_convention()
+GREY = replace(RIG, background=BACKGROUNDS["grey"])
 STEPS = SamplingConfig(steps=2, guidance=1.0)
 
 
@@ -31,6 +35,17 @@ def pipeline() -> generation.MVDiffusion:
     torch.manual_seed(0)
     made = new_pipeline(preset("debug"))
     made.model.eval()
+    return made
+
+
+@pytest.fixture(scope="module")
+def masking() -> generation.MVDiffusion:
+    """One that makes masks and is told its cameras, as the preset `small` is."""
+    torch.manual_seed(0)
+    tiny = preset("debug")
+    made = new_pipeline(replace(tiny, unet=replace(tiny.unet, latent_channels=4, camera_conditioning="rays")))
+    made.model.eval()
+    assert made.image_channels == 4
     return made
 
 
@@ -63,10 +78,29 @@ def test_alpha_is_read_off_the_known_background(
     assert np.abs(again - laid.movedim(1, -1).numpy())[found].mean() < 0.02
 
 
-def test_a_generators_own_alpha_is_kept(pipeline: generation.MVDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = torch.from_numpy(SAMPLE.images).movedim(-1, 1)[None].float() / 255
-    monkeypatch.setattr(generation, "sample", lambda *_, **__: made)
-    assert (generate_views(pipeline, RIG, SAMPLE.images[:1], [0], STEPS)[0] == SAMPLE.images).all()
+def test_a_generators_own_alpha_is_kept_and_its_background_taken_out(
+    masking: generation.MVDiffusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = ring_sample(blob(), views=6, size=32)
+    made = composited(torch.from_numpy(sample.images)[None], torch.tensor([GREY.background]), 4)
+    made[:, :, 3, :2, :2] = 0.1
+    given = []
+    monkeypatch.setattr(generation, "sample", lambda _, images, *__, **___: given.append(images) or made)
+    views = generate_views(masking, GREY, sample.images[:1], [0], STEPS)[0]
+    assert torch.equal(given[0], composited(torch.from_numpy(sample.images[:1, None]), torch.tensor([0.5]), 4)[:, 0])
+    # The specks in the corner are gone; the animal, its largest part, is as it was.
+    animal = np.stack([beside(one_animal(view[..., 3] > 127)) for view in sample.images])
+    assert not views[~animal].any() and not animal[:, :2, :2].any()
+    solid = animal & (sample.images[..., 3] > 127)
+    assert np.abs(views.astype(int) - sample.images)[solid].max() <= 1
+    assert np.array_equal(views[..., 3][animal], sample.images[..., 3][animal])
+
+
+def test_a_generator_of_four_channels_is_asked_and_answers_in_them(masking: generation.MVDiffusion) -> None:
+    views = generate_views(masking, GREY, SAMPLE.images[:2], [1, 2], STEPS)
+    assert views.shape == (2, 6, 16, 16, 4) and views.dtype == np.uint8
+    alone = generate_views(masking, GREY, SAMPLE.images[1:2], [2], STEPS)
+    assert np.abs(views[1].astype(int) - alone[0])[..., 3].max() <= 2
 
 
 def test_samples_have_the_rigs_cameras_and_the_gates_numbers() -> None:
@@ -87,8 +121,9 @@ def test_fingerprints_follow_weights_and_tokens(pipeline: generation.MVDiffusion
     assert generator_fingerprint(other) != mine
 
 
-def test_a_rig_of_other_views_is_refused(pipeline: generation.MVDiffusion) -> None:
+def test_a_rig_of_other_views_is_refused(pipeline: generation.MVDiffusion, masking: generation.MVDiffusion) -> None:
     check_generator(pipeline, RIG, Path("g"))
     fewer = generation.Rig(RIG.cameras[:4], 1.0, 0.5, 0.0, "four cameras")
-    with pytest.raises(InputError, match="makes 6 views, its rig .* has 4 cameras"):
-        check_generator(pipeline, fewer, Path("g"))
+    for generator in (pipeline, masking):
+        with pytest.raises(InputError, match="makes 6 views, its rig .* has 4 cameras"):
+            check_generator(generator, fewer, Path("g"))
