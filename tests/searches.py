@@ -83,7 +83,8 @@ def views_search(seed: int = 0) -> Search:
     """A grid over input views at training; quality peaks where training and evaluation agree."""
     random = np.random.default_rng(seed)
     grid: list[dict[str, Value]] = [{}, *[{"views.num_inputs": n} for n in (1, 2, 3, 5)]]
-    grid += [{"views.num_inputs": n, "views.min_inputs": 1} for n in (3, 5)]
+    for most in (3, 5):
+        grid.append({"views.num_inputs": most, "views.min_inputs": 1})
     trials = []
     for number, overrides in enumerate(grid):
         most = int(str(overrides.get("views.num_inputs", 4)))

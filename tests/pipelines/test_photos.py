@@ -94,7 +94,7 @@ def test_bad_photos_are_counted_and_the_others_are_done(place: Path, tmp_path: P
     folder = shutil.copytree(place / "in", tmp_path / "in")
     (folder / "broken.png").write_bytes((folder / "photo0.png").read_bytes()[:90])
     write_photo(folder / "empty.png", np.zeros((20, 20, 4), np.uint8))
-    config = replace(settings(place, tmp_path / "out"), image=(folder,))
+    config = replace(settings(place, tmp_path / "out", "in"), image=(folder,))
     with pytest.raises(InputError, match=r"2 of 4 pictures could not be used, the others are done: .*broken\.png"):
         reconstruct_photos(config, QUICK)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

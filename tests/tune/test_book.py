@@ -2,65 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mouse_facelift.evaluation.trials import Search
-from tests.synthetic import blob, ring_sample, write_dataset
-from training.dataset import Split
-from training.gslrm_settings import PRESETS
+from tests.tune.plans import plan, two_samples
 from tune.book import Book, Spec
 from tune.journal import JOURNAL_FILE, Journal
-from tune.objective import parse_objectives
-from tune.plan import Orders, Plan
-from tune.resources import TrialResources
 from tune.scheduling import BookScheduler
-from tune.settings import TuneConfig
-from tune.spaces import Axis, Space
-
-SPACE = Space(kind="gslrm", axes={"losses.alpha": Axis(0.1, 10.0, "log"), "losses.ssim": Axis(options=(0.0, 0.2))})
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    samples = [ring_sample(blob(i), i, size=16) for i in range(2)]
-    return write_dataset(tmp_path_factory.mktemp("dataset"), {"train": samples[:1], "val": samples[1:]})
-
-
-def plan(dataset: Path, out: Path) -> Plan:
-    base = dataclasses.replace(PRESETS["debug"], data=str(dataset), out=out)
-    orders = Orders(
-        kind="gslrm",
-        base=base,
-        folder=out,
-        max_samples=40,
-        grace_samples=10,
-        inputs=(3,),
-        most_inputs=3,
-        by_views=False,
-        resources=TrialResources(1, 1.0, 0.0, 2),
-        in_process=True,
-        hands_over=False,
-        max_failures=0,
-    )
-    return Plan(
-        settings=TuneConfig(data=str(dataset), out=out, final_seeds=2),
-        space_name="test",
-        space=SPACE,
-        objectives=parse_objectives(("psnr_foreground",)),
-        scheduler="asha",
-        search="tpe",
-        trials=6,
-        grid=(),
-        orders=orders,
-        train_split=Split.find(str(dataset), "train"),
-        held_out=Split.find(str(dataset), "val"),
-        columns=None,
-        held_out_ids=("ring-000001",),
-    )
+    return two_samples(tmp_path_factory.mktemp("dataset"))
 
 
 class Killed(Exception):
