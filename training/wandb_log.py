@@ -56,8 +56,13 @@ class Tracker:
         return {f"panels/{Path(file).stem.partition('_')[2]}": wandb.Image(str(self.folder / file)) for file in files}
 
 
-def start_tracker(config: TrainingConfig) -> Tracker | None:
-    """A Weights & Biases run that continues when the training run does, or None. Never asks for anything."""
+def start_tracker(config: TrainingConfig, group: str | None = None) -> Tracker | None:
+    """A Weights & Biases run that continues when the training run does, or None. Never asks for anything.
+
+    Args:
+        config: the training run's.
+        group: what it belongs to, such as a search.
+    """
     mode = config.wandb
     if mode == "auto":
         mode = "online" if key_configured() else "disabled"
@@ -75,6 +80,7 @@ def start_tracker(config: TrainingConfig) -> Tracker | None:
         run = wandb.init(
             project="mouse-facelift",
             name=config.out.name,
+            group=group,
             id=tracking_id(config.out),
             resume="allow",
             mode=mode,

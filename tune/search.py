@@ -36,6 +36,7 @@ from tune.recipes import recipe, replayable
 from tune.resources import DRIVER_CPU
 from tune.scheduling import BookCallback, BookScheduler, BookSearcher, PopulationScheduler
 from tune.settings import FREE_ON_RESUME, TuneConfig
+from tune.tracking import SearchTracker
 from tune.trial import forget_model, run_trial
 
 VERB = "tune"
@@ -94,6 +95,7 @@ class _Keeper:
 
     def __init__(self, book: Book, said: Callable[[Book, Trial], None]) -> None:
         self.book, self.said = book, said
+        self.tracker = SearchTracker(book.plan)
         self.known = set(book.ends)
 
     def __deepcopy__(self, memo: object) -> _Keeper:
@@ -106,11 +108,14 @@ class _Keeper:
             self.known.add(name)
             self._prune()
             book.result().write(book.plan.settings.out)
-            self.said(book, book.trial(book.specs[name]))
+            trial = book.trial(book.specs[name])
+            self.tracker(trial)
+            self.said(book, trial)
 
     def finish(self) -> Search:
         """The last results, and what is left of a search that is over."""
         book, folder = self.book, self.book.plan.settings.out
+        self.tracker.finish()
         search = book.result()
         search.write(folder)
         shutil.rmtree(folder / RAY_FOLDER, ignore_errors=True)
