@@ -1,21 +1,22 @@
 """Trained runs and what they are to be better than, on views that none of them is given, side by side.
 
-Ray Data reads the shards and feeds the samples to actors; what happens to one sample is the library's `score`. Every
-way has one file of rows per sample, with the request that made it, so that running the same command again, or with a
-run more, does what is missing and nothing else.
+Ray Data hands the samples to actors; what happens to one of them is the library's `score`. Every way has one file of
+rows per sample, with the request that made it, so that running the same command again, or with a run more, does what is
+missing and nothing else.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pyarrow as pa
-import ray
+import ray.data
 from ray.data import ActorPoolStrategy
 from tqdm import tqdm
 
@@ -36,43 +37,46 @@ from pipelines.evaluate_work import (
     contestants,
     find_samples,
     pending_jobs,
+    read_sample,
     requests_of,
     rows_file,
-    samples_of,
     scoring_size,
 )
+from pipelines.placement import model_options
 from pipelines.session import connect
-from training.dataset import Split, read_split
-from training.launch import DATA_CPUS
+from pipelines.telemetry import Stage, in_a_job
+from pipelines.units_of_work import MOST_TASKS
 
 
-def run_jobs(config: EvaluateConfig, dataset: Dataset, jobs: Sequence[Job], judge: partial[Judge]) -> None:
-    """Judges the jobs, in this process or through Ray Data, with a progress bar."""
-    with tqdm(total=len(jobs), desc="evaluate", unit=" samples") as bar:
+def run_jobs(config: EvaluateConfig, jobs: Sequence[Job], judge: partial[Judge]) -> None:
+    """Judges the jobs, in this process or through Ray Data, with a progress bar.
+
+    Raises:
+        InputError: a sample that cannot be read.
+    """
+    with tqdm(total=len(jobs), desc="evaluate", unit=" samples", file=sys.stderr, disable=in_a_job()) as bar:
         if not config.workers:
             here = judge()
-            for sample in samples_of(dataset, jobs):
-                here.judge(sample)
+            for job in jobs:
+                here.judge(job)
                 bar.update()
             return
-        connect()
-        resources = ray.cluster_resources()
-        # Every actor takes up to one CPU, but all together leave the one that reading a shard needs.
-        share = min(1.0, max(resources.get("CPU", 1.0) - DATA_CPUS, 0.0) / config.workers)
-        splits = [Split.find(config.data, name) for name in sorted({job.split for job in jobs})]
-        everything = replace(splits[0], paths=tuple(path for split in splits for path in split.paths))
-        results = read_split(everything, None, ids=[job.sample_id for job in jobs]).map_batches(
-            Judge,
+        connect(config.placement)
+        stage = Stage("evaluate", len(jobs), len(jobs), "samples")
+        items = [{"item": number} for number in range(len(jobs))]
+        results = ray.data.from_items(items, override_num_blocks=min(len(jobs), MOST_TASKS)).map(
+            cast(Any, Judge),  # Ray types only functions of a row
             fn_constructor_args=judge.args,
             fn_constructor_kwargs={"threads": max(1, (os.cpu_count() or 1) // config.workers)},
-            batch_size=1,
-            batch_format="pyarrow",
             compute=ActorPoolStrategy(size=config.workers),
-            num_cpus=share,
-            num_gpus=1 if resources.get("GPU", 0) >= config.workers else 0,
+            **model_options(config.placement, config.workers),
         )
-        for _ in results.iter_rows():
+        for row in results.iter_rows():
+            if row["refused"]:
+                raise InputError(row["refused"])
             bar.update()
+            stage.finished(1)
+        stage.keep(Store.at(config.out), results.stats())
 
 
 def evaluate(config: EvaluateConfig) -> Comparison:
@@ -84,7 +88,7 @@ def evaluate(config: EvaluateConfig) -> Comparison:
     dataset = open_dataset(config.data)
     ways = contestants(config)
     jobs = find_samples(config, dataset)
-    first = next(samples_of(dataset, jobs[:1]))
+    first = read_sample(dataset.store, jobs[0])
     size = scoring_size(config, first, ways)
     # An impossible choice of views is refused here, before anything is written or started.
     choices(first.cameras, config.hold_out, config.inputs, 0)
@@ -93,9 +97,9 @@ def evaluate(config: EvaluateConfig) -> Comparison:
     left = pending_jobs(config, jobs, requests)
     if len(left) < len(jobs):
         print(f"evaluate: {len(jobs) - len(left)} of {len(jobs)} samples are done already")
-    judge = partial(Judge, config, size, ways, requests, {job.sample_id: job for job in left})
+    judge = partial(Judge, config, size, ways, requests, left)
     if left:
-        run_jobs(config, dataset, left, judge)
+        run_jobs(config, left, judge)
     store = Store.at(config.out)
     names = tuple(way.name for way in ways)
     files = [rows_file(name, job.sample_id) for name in names for job in jobs]
@@ -140,7 +144,7 @@ def shown_cases(
     by_id = {job.sample_id: job for job in jobs}
     for case in wanted:
         job = by_id[case.sample_id]
-        sample = reduced_to(next(samples_of(dataset, [job])), size)
+        sample = reduced_to(read_sample(dataset.store, job), size)
         inputs = [comparison.headline["inputs"]]
         (choice,) = choices(sample.cameras, [case.camera], inputs, job.index)
         assert choice.held_out is not None

@@ -11,6 +11,7 @@ from mouse_facelift.evaluation.comparison import EACH
 from mouse_facelift.evaluation.reconstruction import NO_HOLD_OUT
 from mouse_facelift.evaluation.rivals import Rival
 from mouse_facelift.gaussians.refining import HullConfig, RefineConfig
+from pipelines.placement import PlacementConfig
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class EvaluateConfig:
     inputs: tuple[int, ...] = ()
     """Numbers of input views to compare, each spread evenly in azimuth; all but the held-out one when empty."""
     image_size: int | None = None
-    """Side at which is drawn and scored, in pixels; the smallest of the runs' sizes and the dataset's when None."""
+    """Side at which is drawn and scored, in pixels; when None the largest of the runs' own sizes, which each is given its
+    views at, or the dataset's without runs."""
     lpips_weights: Path | None = None
     """torchvision's VGG-16 (vgg16-397923af.pth), for LPIPS; none is measured without."""
     lpips_heads: Path | None = None
@@ -53,6 +55,7 @@ class EvaluateConfig:
     workers: int = 1
     """Ray actors that work side by side, each with all runs, on a GPU where there are GPUs; 0 works in this process,
     without Ray."""
+    placement: PlacementConfig = field(default_factory=PlacementConfig)
     hull: HullConfig = field(default_factory=HullConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
 

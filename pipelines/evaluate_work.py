@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 
 from mouse_facelift import config as configuration
@@ -19,6 +18,7 @@ from mouse_facelift.evaluation.rivals import FromHull, FromModel, Rival, Way, bl
 from mouse_facelift.perceptual.distances import LPIPS
 from mouse_facelift.samples.dataset import Dataset
 from mouse_facelift.samples.reduction import reduced_to, reduction_factor
+from mouse_facelift.samples.rows import read_rows
 from mouse_facelift.samples.schema import Sample, sample_from_row
 from mouse_facelift.storage import Store, inside
 from pipelines.evaluate_settings import EvaluateConfig
@@ -78,7 +78,7 @@ class Job:
     """One sample: its place in the order that held-out views rotate in, and who is still to show it."""
 
     sample_id: str
-    split: str
+    shard: str
     row: int
     index: int
     pending: tuple[str, ...] = ()
@@ -92,13 +92,13 @@ def find_samples(config: EvaluateConfig, dataset: Dataset) -> list[Job]:
     """
     found = []
     for split in ("train", "val") if config.split == "all" else (config.split,):
-        row = 0
         for shard in dataset.shards(split):
-            table = dataset.store.read_table(shard, ["sample_id", "capture"])
-            for sample_id, capture in zip(*(table[c].to_pylist() for c in ("sample_id", "capture")), strict=True):
-                if not config.capture or capture in config.capture:
-                    found.append((sample_id, split, row))
-                row += 1
+            rows = dataset.store.read_table(shard, ["sample_id", "capture"]).to_pylist()
+            found += [
+                (row["sample_id"], shard, number)
+                for number, row in enumerate(rows)
+                if not config.capture or row["capture"] in config.capture
+            ]
     if not found:
         counts = ", ".join(f"{name} {count}" for name, count in dataset.manifest["counts"].items())
         of = f" of {' or '.join(config.capture)}" if config.capture else ""
@@ -108,29 +108,37 @@ def find_samples(config: EvaluateConfig, dataset: Dataset) -> list[Job]:
 
 
 class Judge:
-    """All ways with their models; in a Ray actor one-row tables of the sample schema in, tables of sample ids out."""
+    """All ways with their models; in a Ray actor numbers of jobs in, why they could not be done (or "") out."""
 
     def __init__(
         self, config: EvaluateConfig, size: int, ways: Sequence[Contestant], requests: Mapping[str, Any],
-        jobs: Mapping[str, Job], threads: int | None = None,
+        jobs: Sequence[Job], threads: int | None = None,
     ) -> None:  # fmt: skip
         if threads is not None:
             torch.set_num_threads(threads)
         self.config, self.size, self.requests, self.jobs = config, size, requests, jobs
+        self.data = Store.at(config.data)
         self.ways = {contestant.name: contestant.way(config) for contestant in ways}
         weights, heads = config.lpips_weights, config.lpips_heads
         self.lpips = None if weights is None else LPIPS.load(weights, heads).eval()
         self.store = Store.at(config.out)
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        for row in table.to_pylist():
-            self.judge(sample_from_row(row))
-        return table.select(["sample_id"])
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self.judge(self.jobs[row["item"]])
+        except InputError as error:
+            # As an exception, Ray Data would hand over a traceback and no reason.
+            return {"refused": str(error)}
+        return {"refused": ""}
 
-    def judge(self, sample: Sample) -> None:
-        """Writes the rows of everybody who is still to show the sample."""
-        job, config = self.jobs[sample.sample_id], self.config
-        sample = reduced_to(sample, self.size)
+    def judge(self, job: Job) -> None:
+        """Writes the rows of everybody who is still to show the sample.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        config = self.config
+        sample = reduced_to(read_sample(self.data, job), self.size)
         asked = choices(sample.cameras, config.hold_out, config.inputs, job.index)
         for name in job.pending:
             rows = score(name, self.ways[name], sample, asked, self.lpips)
@@ -161,15 +169,22 @@ def scoring_size(config: EvaluateConfig, sample: Sample, ways: Sequence[Contesta
     """The side at which everybody is drawn and scored.
 
     Raises:
-        InputError: the dataset's pictures cannot be averaged down to it, or to a run's own size.
+        InputError: the dataset's pictures are too small for it or for a run, or cannot be averaged down to either.
     """
     own = sample.images.shape[1]
     learned = {w.name: read_config(w.checkpoint)["model"]["image_size"] for w in ways if w.checkpoint is not None}
-    size = config.image_size or min([own, *learned.values()])
+    size = config.image_size or max(learned.values(), default=own)
+    for name, wanted in learned.items():
+        if own < wanted:
+            raise InputError(
+                f"{config.data}: has images of {own} px, {name} was trained on {wanted} px; "
+                f"preprocess the recording with --image-size {wanted}"
+            )
+        if size < wanted:
+            raise InputError(f"--image-size {size}: {name} was trained on {wanted} px; score at {wanted} px or more")
     if size > own:
         raise InputError(f"--image-size {size}: the dataset's pictures have {own} px; preprocess it at a larger size")
-    for wanted in (size, *learned.values()):
-        reduction_factor(own, wanted, f"{config.data}")
+    reduction_factor(own, size, f"{config.data}")
     for name, wanted in learned.items():
         reduction_factor(size, wanted, f"the comparison (for {name})")
     return size
@@ -192,9 +207,13 @@ def pending_jobs(config: EvaluateConfig, jobs: Sequence[Job], requests: Mapping[
     return left
 
 
-def samples_of(dataset: Dataset, jobs: Sequence[Job]) -> Iterator[Sample]:
-    """The jobs' samples, in the dataset's order."""
-    for split in ("train", "val"):
-        rows = {job.row for job in jobs if job.split == split}
-        if rows:
-            yield from dataset.samples(split, only=rows)
+def read_sample(store: Store, job: Job) -> Sample:
+    """A job's sample.
+
+    Raises:
+        InputError: it is damaged; it is named.
+    """
+    try:
+        return sample_from_row(read_rows(store, job.shard, [job.row]).to_pylist()[0])
+    except InputError as error:
+        raise InputError(f"{store.path(job.shard)}, row {job.row} (sample {job.sample_id}): {error}") from error

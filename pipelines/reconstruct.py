@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
@@ -135,7 +135,7 @@ def run_units(config: ReconstructConfig, units: Sequence[Unit], title: str = "re
         ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_TASKS))
         .map(partial(_read, Store.at(config.data)), num_cpus=reading)
         .map(
-            ReconstructActor,
+            cast(Any, ReconstructActor),  # Ray types only functions of a row
             fn_constructor_args=(config, threads),
             compute=ActorPoolStrategy(size=config.workers),
             **options,

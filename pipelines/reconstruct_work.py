@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -127,13 +127,15 @@ class Reconstructor:
 
     def _gaussians(self, batch: _Batch) -> list[Gaussians]:
         """Of the batch's samples: the model's or the hull's, refined where that is asked for."""
-        members = list(zip(batch.jobs, batch.samples, batch.choices, strict=True))
-        if self.model is None:
-            return [self._fitted(*member, None) for member in members]
-        found = predict(self.model, batch.samples, batch.choices, background=self.background)
-        if not self.config.refine:
-            return found
-        return [self._fitted(*member, start) for member, start in zip(members, found, strict=True)]
+        starts: Sequence[Gaussians | None] = [None] * len(batch.jobs)
+        if self.model is not None:
+            starts = found = predict(self.model, batch.samples, batch.choices, background=self.background)
+            if not self.config.refine:
+                return found
+        return [
+            self._fitted(job, sample, choice, start)
+            for job, sample, choice, start in zip(batch.jobs, batch.samples, batch.choices, starts, strict=True)
+        ]
 
     def _fitted(self, job: Job, sample: Sample, choice: ViewChoice, start: Gaussians | None) -> Gaussians:
         """Gaussians from the sample's own input views, beginning with the hull where there is no ``start``."""

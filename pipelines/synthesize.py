@@ -37,7 +37,7 @@ from mouse_facelift.samples.dataset import MANIFEST, REJECTED, Dataset, finish_d
 from mouse_facelift.samples.rows import read_rows
 from mouse_facelift.samples.verdict import VerdictConfig, describe_verdict
 from mouse_facelift.storage import Store
-from pipelines.placement import PlacementConfig, resources_of, selector
+from pipelines.placement import PlacementConfig, model_options
 from pipelines.session import connect
 from pipelines.telemetry import Stage
 from pipelines.units_of_work import WORK, claim, finished_dataset
@@ -230,8 +230,6 @@ def _run(config: SynthesizeConfig, store: Store, units: Sequence[SynthesisUnit],
     if not todo:
         return
     connect(config.placement)
-    run_on = selector(config.placement, "train")
-    resources = resources_of(run_on)
     workers = min(config.workers, len(todo))
     threads = max(1, (os.cpu_count() or 1) // workers)
     items = ray.data.from_items([{"item": number} for number in todo], override_num_blocks=len(todo))
@@ -239,10 +237,7 @@ def _run(config: SynthesizeConfig, store: Store, units: Sequence[SynthesisUnit],
         cast(Any, Synthesizer),  # Ray types only functions of a row
         fn_constructor_args=(config, units, told, threads),
         compute=ActorPoolStrategy(size=workers),
-        # A little less than a CPU each, so that reading the list of units finds room on the smallest machine.
-        num_cpus=min(1.0, 0.5 * resources.get("CPU", 1.0) / workers),
-        num_gpus=1 if resources.get("GPU", 0) >= workers else 0,
-        label_selector=run_on or None,
+        **model_options(config.placement, workers),
     )
     total = sum(len(units[number].rows) for number in todo)
     stage = Stage("synthesize", len(todo), total, "samples")

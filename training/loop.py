@@ -148,6 +148,8 @@ def _restore(run: _Run, state: Mapping[str, Any]) -> None:
         run.model.load_state_dict(state["weights"], strict=False)
     run.optimiser.load_state_dict(state["optimiser"])
     run.step, run.refused = state["step"], state["refused"]
+    # Absent from older checkpoints.
+    run.refused_in_a_row = state.get("refused_in_a_row", 0)
 
 
 def _step(run: _Run, wrapped: nn.Module, batch: Tensors) -> float:
@@ -265,6 +267,7 @@ def _save(run: _Run, metrics: Mapping[str, float], last: bool) -> None:
     state: dict[str, Any] = {
         "step": run.step,
         "refused": run.refused,
+        "refused_in_a_row": run.refused_in_a_row,
         "seed": run.config.seed,
         "optimiser": run.optimiser.state_dict(),
         "lora": lora_state(run.model),

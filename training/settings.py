@@ -81,6 +81,9 @@ class TrainingConfig:
     go, from the newest checkpoint; num_workers is then the most. Give it a max_failures, too."""
     cpus_per_worker: float | None = None
     """Logical CPUs that Ray sets aside for one worker; by default an equal share of what Ray Data can spare."""
+    threads: int = 0
+    """Threads that a worker computes with on CPUs; 0 shares its machine's cores among the workers there. The last
+    digits of sums depend on it, so a run is repeated bit for bit with the same number only."""
     gpus_per_worker: float = 1.0
     """GPUs that Ray sets aside for one worker where it trains on GPUs; below 1, several trainings share one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -134,7 +137,7 @@ class TrainingConfig:
         for name in (*counts, "panels_every", "panel_samples", "checkpoint_every", "keep_checkpoints", "overfit_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"training: {name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("micro_batch", "min_workers", "max_failures", "overfit"):
+        for name in ("micro_batch", "min_workers", "threads", "max_failures", "overfit"):
             if getattr(self, name) < 0:
                 raise InputError(f"training: {name} is {getattr(self, name)}; it must be at least 0")
         if not 0 < self.gpus_per_worker <= 1:

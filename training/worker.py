@@ -45,7 +45,7 @@ def work(settings: dict[str, Any]) -> dict[str, float]:
     assignment: Assignment = settings["assignment"]
     task, config = assignment.task, assignment.config
     context = ray.train.get_context()
-    use_threads(context.get_local_world_size())
+    use_threads(context.get_local_world_size(), config.threads)
     held_out = RowTable(_shard("val")) if assignment.has_held_out else []
     world = World(
         rank=context.get_world_rank(),
@@ -66,13 +66,13 @@ def work(settings: dict[str, Any]) -> dict[str, float]:
         return scores
 
 
-def use_threads(workers_here: int) -> int:
-    """Share this machine's cores between its workers; returns each one's number of threads.
+def use_threads(workers_here: int, threads: int = 0) -> int:
+    """Compute with so many threads, or with a share of this machine's cores for 0; returns their number.
 
     Ray's fractional CPUs are bookkeeping, not limits: left alone, torch and numba would start a thread per core in
     every worker.
     """
-    threads = max(1, (os.cpu_count() or 1) // workers_here)
+    threads = threads or max(1, (os.cpu_count() or 1) // workers_here)
     set_threads(threads)
     return threads
 

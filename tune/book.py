@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mouse_facelift.evaluation.search_numbers import score_value, sign, trial_value
+from mouse_facelift.evaluation.search_verdict import UNFINISHED
 from mouse_facelift.evaluation.trials import Finalist, Point, Search, Stage, Status, Trial, Value, finalist
 from tune.journal import Journal
 from tune.objective import COSTS, rank
@@ -58,6 +59,10 @@ class Book:
     def __deepcopy__(self, memo: object) -> Book:
         """A search has one book, also where Ray Tune copies those who hold it."""
         return self
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Nothing, for the copies that Ray Tune keeps on disk of those who hold it: the journal is what is read."""
+        return type(None), ()
 
     def next(self) -> Spec | Literal["wait", "finished"]:
         """The next trial to run in this process's life: one left unfinished, a new one, or a repetition."""
@@ -144,11 +149,16 @@ class Book:
             data=plan.settings.data,
             default_trial=DEFAULT_TRIAL if DEFAULT_TRIAL in self.ends else "",
             best_trial=best,
-            settings=settings_in_words(plan),
+            settings=settings_in_words(plan) | self._progress(),
             trials=tuple(trials),
             finalists=tuple(finalists),
             seconds=self._seconds(),
         )
+
+    def _progress(self) -> dict[str, str]:
+        """How far an unfinished search is: title -> text."""
+        planned = self.plan.trials + self.plan.finals
+        return {} if self.finished else {UNFINISHED: f"{len(self.ends)} of {planned} trials have ended"}
 
     def _take(self, entry: Mapping[str, Any]) -> None:
         """One event, new or old."""

@@ -74,6 +74,8 @@ class Orders:
             keep_checkpoints=1,
             num_workers=self.resources.workers,
             cpus_per_worker=self.resources.cpus_per_worker,
+            # No more than it was given: other trials run beside it.
+            threads=max(1, int(self.resources.cpus_per_worker)),
             gpus_per_worker=self.resources.gpus_per_worker or 1.0,
             device="cuda" if self.resources.gpus_per_worker else "cpu",
             max_failures=self.max_failures,
@@ -108,13 +110,13 @@ class Plan:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Samples seen at which trials are compared."""
+        """Samples seen at which trials are compared; none so late that stopping would save less than a grace."""
         if self.scheduler != "asha":
             return ()
         orders, factor = self.orders, self.settings.reduction
         count = int(math.log(orders.max_samples / orders.grace_samples, factor) + 1e-9) + 1
         rungs = (orders.grace_samples * factor**k for k in range(count))
-        return tuple(rung for rung in rungs if rung < orders.max_samples)
+        return tuple(rung for rung in rungs if rung + orders.grace_samples <= orders.max_samples)
 
     def default_overrides(self) -> Overrides:
         """The preset's own values of the settings that apply to it."""
@@ -247,7 +249,8 @@ def _orders(
 ) -> Orders:
     batch = base.batch_size
     most = settings.max_samples or max(1, round(base.steps * space.share)) * batch
-    grace = settings.grace_samples or max(batch, most // 4 // batch * batch)
+    # Rounded up, so that the fourth evaluation is the last one.
+    grace = settings.grace_samples or math.ceil(most / 4 / batch) * batch
     if grace > most:
         raise InputError(f"--grace-samples {grace} exceeds --max-samples {most}; trials would never be compared")
     views = 0

@@ -27,7 +27,7 @@ def seconds_per_step(plan: Plan) -> float | None:
         return None
     config = orders.trial_config("probe", {}, plan.settings.seed)
     task, _ = prepared(orders, config)
-    set_threads(max(1, int(orders.resources.cpus_per_worker)))
+    set_threads(config.threads)
     torch.manual_seed(config.seed)
     model = task.build_model()
     if sum(parameter.numel() for parameter in model.parameters()) > _LARGEST:

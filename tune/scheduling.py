@@ -17,7 +17,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import Searcher
 
-from tune.book import Book, Spec
+from tune.book import DEFAULT_TRIAL, Book, Spec
 from tune.spaces import Axis
 from tune.suggest import at_share
 from tune.trial import OUTCOME, REPORT, SAMPLES_SEEN
@@ -85,8 +85,9 @@ class BookScheduler(FIFOScheduler):
 
     def _decide(self, name: str, report: dict[str, Any]) -> str:
         """What becomes of a trial at a point; its end is in the journal when it is stopped."""
-        book, samples = self.book, report["samples_seen"]
-        if self.halving is None or book.specs[name].stage == "final" or samples >= book.plan.orders.max_samples:
+        book, orders, samples = self.book, self.book.plan.orders, report["samples_seen"]
+        nearly_done = samples + orders.grace_samples > orders.max_samples
+        if self.halving is None or nearly_done or book.specs[name].stage == "final":
             return TrialScheduler.CONTINUE
         # All that halving asks of a trial is who it is; ours keep their names from one start to the next.
         stand_in: Any = SimpleNamespace(trial_id=name)
@@ -96,6 +97,9 @@ class BookScheduler(FIFOScheduler):
             self.halving.on_trial_add(nobody, stand_in)
         value = book.value(report["scores"], report)
         decision = self.halving.on_trial_result(nobody, stand_in, {SAMPLES_SEEN: samples, OBJECTIVE: value})
+        if name == DEFAULT_TRIAL:
+            # Everything is compared with it, so it is trained to its end.
+            return TrialScheduler.CONTINUE
         if decision == TrialScheduler.STOP:
             objective = book.plan.objectives[0]
             said = value if objective.direction == "max" else -value

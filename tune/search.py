@@ -4,12 +4,13 @@ OUT/config.yaml, run.json        what was asked for
 OUT/journal.jsonl                every decision, before it was acted on
 OUT/trials/ID/                   a training run each: its log, pictures and, for the best, its model
 OUT/results.parquet, search.json the results so far
-OUT/report.html                  the page to read, written at the end
+OUT/report.html                  the page to read, of what is known so far; at the end with pictures
 OUT/best.yaml                    the winner's training settings, for `train --config`
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import shutil
@@ -102,12 +103,18 @@ class _Keeper:
         """As the book."""
         return self
 
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """As the book."""
+        return type(None), ()
+
     def __call__(self) -> None:
         book = self.book
         for name in [name for name in book.ends if name not in self.known]:
             self.known.add(name)
             self._prune()
-            book.result().write(book.plan.settings.out)
+            search, folder = book.result(), book.plan.settings.out
+            search.write(folder)
+            write_search_report(folder / REPORT_FILE, search)
             trial = book.trial(book.specs[name])
             self.tracker(trial)
             self.said(book, trial)
@@ -148,7 +155,8 @@ def best_config(orders: Orders, search: Search) -> TrainingConfig:
     """The training settings of the best configuration: of its first repetition, where there is one."""
     repetitions = [one.trials[0] for one in search.finalists if one.repeats == search.best_trial]
     trial = search.trial(repetitions[0] if repetitions else search.best_trial)
-    return orders.trial_config(trial.trial_id, dict(trial.overrides), trial.seed)
+    config = orders.trial_config(trial.trial_id, dict(trial.overrides), trial.seed)
+    return dataclasses.replace(config, wandb=orders.base.wandb)
 
 
 def finalists_pictures(folder: Path, search: Search) -> list[FramePanel]:

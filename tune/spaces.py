@@ -27,9 +27,9 @@ Overrides = dict[str, Value]
 NOT_SEARCHED = frozenset(
     {
         *("data", "out", "seed", "steps", "resume", "init_from", "overfit", "overfit_steps", "overfit_bar", "wandb"),
-        *("num_workers", "min_workers", "cpus_per_worker", "gpus_per_worker", "device", "max_failures", "profile"),
+        *("num_workers", "min_workers", "cpus_per_worker", "threads", "gpus_per_worker", "device", "max_failures"),
         *("log_every", "evaluate_every", "evaluate_samples", "panels_every", "panel_samples", "checkpoint_every"),
-        *("keep_checkpoints", "checkpoint_upload", "encodings", "views.hold_out"),
+        *("keep_checkpoints", "checkpoint_upload", "encodings", "profile", "views.hold_out"),
     }
 )
 """Settings that a search decides by itself, or that would change how trials are judged."""

@@ -106,7 +106,7 @@ def _trained(
     folder = config.out
     if orders.in_process:
         assert rows is not None and held_out is not None
-        set_threads(max(1, int(orders.resources.cpus_per_worker)))
+        set_threads(config.threads)
         (folder / CONFIG_FILE).write_text(yaml.safe_dump(to_plain(config), sort_keys=False), encoding="utf-8")
         handed = _handed_over(orders)
         news.start_from(handed or FolderReporter(folder).newest())
@@ -114,6 +114,8 @@ def _trained(
     else:
         config = _resumed(config)
         launch(task, config, recipe(orders.kind).verb, learned_from, lambda c, _: _followed(c, news))
+    if news.refused and news.refused >= news.last_step:
+        raise InputError(f"training diverged: none of its {news.last_step} steps had finite gradients")
     if not news.report or not math.isfinite(news.report["scores"].get(task.verdict[0], math.nan)):
         raise InputError(f"{task.verdict[0]} is undefined for the trained model on every held-out sample")
     outcome = {"status": "completed", "reason": "", "report": news.report, "checkpoint": ""}
@@ -155,7 +157,7 @@ class _News:
         self.began = time.monotonic()
         self.memory = PeakMemory()
         self.seconds_start = self.seconds_train = 0.0
-        self.last_step = 0
+        self.last_step = self.refused = 0
         self.batch = 0
 
     def elapsed(self) -> float:
@@ -192,7 +194,7 @@ class _News:
 
     def _count(self, entry: Mapping[str, Any]) -> None:
         self.seconds_train += (entry["step"] - self.last_step) * entry["step_seconds"]
-        self.last_step = entry["step"]
+        self.last_step, self.refused = entry["step"], entry["refused_steps"]
 
     def _point(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         scores = defined({name: value for name, value in entry.items() if name not in _NOT_SCORES})

@@ -1,6 +1,6 @@
 """A cluster of hosts with addresses of their own, and what is lost when one of them, or the head, goes away.
 
-    python -m tests.benchmarks.multi_node [--jobs preprocess train reconstruct] [--faults none worker head] [--keep]
+    python -m tests.benchmarks.multi_node [--jobs preprocess train reconstruct tune] [--faults none worker head]
 
 One head and three workers (`tests/hosts.py`: network namespaces, token authentication) run each application as a job
 that is sent with `ray job submit`: first in peace, then again while
@@ -28,13 +28,16 @@ from typing import Literal
 
 import tyro
 
+from mouse_facelift.evaluation.trials import Search
 from tests.benchmarks.reliability import OPTIONS, progress
 from tests.hosts import HEAD, PATIENCE, Hosts
 from tests.worlds import write_ball_recording
 from training.metrics_log import METRICS_FILE, read_metrics_log
+from tune.journal import JOURNAL_FILE
+from tune.search import BEST_FILE
 
 Fault = Literal["none", "worker", "head"]
-JobName = Literal["preprocess", "train", "reconstruct"]
+JobName = Literal["preprocess", "train", "reconstruct", "tune"]
 CHECKPOINT_EVERY = 8
 NOTHING = "nothing"
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,8 +47,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Config:
     """What is run, and how large."""
 
-    jobs: tuple[JobName, ...] = ("preprocess", "train", "reconstruct")
-    """In this order; each needs the results of those before."""
+    jobs: tuple[JobName, ...] = ("preprocess", "train", "reconstruct", "tune")
+    """In this order; all need the dataset of the first, and reconstruct the model of train."""
     faults: tuple[Fault, ...] = ("none", "worker", "head")
     """In this order; "none" is what the others are compared with."""
     frames: int = 48
@@ -128,10 +131,33 @@ def reconstruct_work(config: Config, place: Path, peace: Path, out: Path) -> Wor
     return Work(words, lambda: len(list(out.glob(found))), lambda: digest(out, found), 4)
 
 
+def tune_work(config: Config, place: Path, peace: Path, out: Path) -> Work:
+    """A search of three trials and four finals, each in a process of its own; counts those that ended."""
+    options = f"--space loss-weights --preset debug --trials 3 --max-samples {8 * config.steps} --final-seeds 2"
+    # What is tried and what becomes of it must not depend on who is first.
+    options += " --search random --scheduler none --device cpu --wandb disabled"
+    words = ("tune.app", "--data", str(peace / "preprocess"), "--out", str(out), *options.split())
+
+    def found() -> str:
+        if not (out / BEST_FILE).exists():
+            return NOTHING
+        trials = [
+            (t.trial_id, t.overrides, t.seed, t.status, t.samples_seen, t.scores) for t in Search.read(out).trials
+        ]
+        return hashlib.sha256(repr(trials).encode()).hexdigest()
+
+    def ended() -> int:
+        file = out / JOURNAL_FILE
+        return file.read_text().count('"event": "ended"') if file.exists() else 0
+
+    return Work(words, ended, found, 1)
+
+
 JOBS: dict[str, Callable[[Config, Path, Path, Path], Work]] = {
     "preprocess": preprocess_work,
     "train": train_work,
     "reconstruct": reconstruct_work,
+    "tune": tune_work,
 }
 
 

@@ -88,7 +88,7 @@ def test_requests_differ_in_what_changes_the_result_alone(workplace: Path, tmp_p
 def test_an_empty_split_is_named_with_what_there_is(workplace: Path, tmp_path: Path) -> None:
     config = replace(settings(workplace, tmp_path), split="test")
     with pytest.raises(InputError, match=r"split 'test' holds no samples \(train 1, val 7"):
-        plan_jobs(config, open_dataset(config.data), "f")
+        plan_jobs(config, open_dataset(str(config.data)), "f")
 
 
 @pytest.mark.parametrize("wrong", [{"max_samples": 0}, {"inputs": 0}, {"workers": 0}, {"turntable_size": 33}])

@@ -45,7 +45,7 @@ def settings(place: Path, out: Path, **changes: Any) -> SynthesizeConfig:
         references=("turntable_000",),
         unit_samples=1,
         sampling=SamplingConfig(steps=2, guidance=1.0),
-        gate=SynthesisGate(GateConfig(0, 0, 1e9, 1e9), 0, 0, 1e9),
+        gate=SynthesisGate(GateConfig(0.0, 0.0, 1e9, 1e9), 0.0, 0.0, 1e9),
     )
     return replace(config, **changes)
 

@@ -143,6 +143,9 @@ def test_steps_without_finite_gradients_are_counted_and_harmless(rows: list[dict
 def test_divergence_ends_the_run_with_advice(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"{MAX_REFUSED_STEPS} steps .*lower --optimiser.lr"):
         run(HopelessTask(), replace(CONFIG, steps=100), rows, tmp_path)
+    # A run that is stopped and goes on is given up at the same step.
+    with pytest.raises(InputError, match=f"up to step {MAX_REFUSED_STEPS} "):
+        run(HopelessTask(), replace(CONFIG, steps=100), rows, tmp_path, resume_from=tmp_path / "step12")
 
 
 def test_step_seeds_differ_between_steps_ranks_and_seeds() -> None:

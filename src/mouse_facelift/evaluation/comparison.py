@@ -119,10 +119,8 @@ def difference(ours: Iterable[Row], theirs: Iterable[Row], metric: str) -> Inter
     """How much better (above 0, whatever the score) ours are than theirs, over the views that both show."""
     ours, theirs = list(ours), list(theirs)
     both = _views(ours, metric) & _views(theirs, metric)
-    sides = [per_frame((row for row in side if _view(row) in both), metric) for side in (ours, theirs)]
-    if metric in LOWER_IS_BETTER:
-        sides.reverse()
-    return paired_difference(*sides)
+    mine, other = (per_frame((row for row in side if _view(row) in both), metric) for side in (ours, theirs))
+    return paired_difference(other, mine) if metric in LOWER_IS_BETTER else paired_difference(mine, other)
 
 
 def _view(row: Row) -> Hashable:

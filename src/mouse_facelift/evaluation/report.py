@@ -202,7 +202,7 @@ def _item(item: Item, folder: Path) -> str:
             return f"<figure class='drawing'>{item.svg}<figcaption>{escape(item.caption)}</figcaption></figure>"
         case Table():
             header = _table_row(item.header, item.text_columns, "th")
-            marks = item.marks or [""] * len(item.rows)
+            marks: Sequence[Mark] = item.marks or ("",) * len(item.rows)
             rows = zip(item.rows, marks, strict=True)
             body = "".join(_table_row(row, item.text_columns, mark=mark) for row, mark in rows)
             kind = " class='dense'" if item.dense else ""

@@ -24,6 +24,8 @@ from mouse_facelift.evaluation.search_numbers import (
 )
 from mouse_facelift.evaluation.trials import Finalist, Objective, Search, Trial
 
+UNFINISHED = "unfinished"
+"""Key of `Search.settings` that says how far a search is; absent once it is over."""
 _NAMED = 5
 """Trials of a Pareto front that a sentence names; more are counted."""
 
@@ -178,7 +180,9 @@ def _counts(search: Search) -> str:
         f"{len(trials)} trials: {', '.join(f'{states[s]} {w}' for s, w in words.items() if states[s]) or 'none ended'}"
     )
     repeats = len(search.trials) - len(trials)
-    return f"{text}{f'; {repeats} repetitions with other seeds' if repeats else ''}; {duration(search.seconds)} in all."
+    text += f"; {repeats} repetitions with other seeds" if repeats else ""
+    unfinished = search.settings.get(UNFINISHED)
+    return f"{text}; {duration(search.seconds)} in all.{f' Not finished: {unfinished}.' if unfinished else ''}"
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,17 @@ class ViewFilm:
         def number(value: Any) -> Any:
             return math.nan if value is None else value
 
-        values = {field.name: plain[field.name] for field in fields(ViewFilm)}
-        flickers = {
-            name: Flicker(**{key: number(item) for key, item in value.items()})
-            for name, value in values.items()
-            if isinstance(value, Mapping)
-        }
-        return ViewFilm(**({name: number(value) for name, value in values.items()} | flickers))
+        def flicker(name: str) -> Flicker:
+            return Flicker(**{key: number(value) for key, value in plain[name].items()})
+
+        return ViewFilm(
+            plain["moments"],
+            flicker("truth"),
+            flicker("rendered"),
+            flicker("unsteadied"),
+            number(plain["mask_iou"]),
+            number(plain["mask_iou_unsteadied"]),
+        )
 
     def words(self) -> str:
         """For a person."""

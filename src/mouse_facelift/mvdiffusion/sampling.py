@@ -38,16 +38,20 @@ from mouse_facelift.mvdiffusion.unet import check_tokens
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How views are sampled; the defaults are FaceLift's.
+    """How views are sampled; the defaults are FaceLift's, except for models that predict the picture.
+
+    Those guess best in few steps and without guidance (`tests/benchmarks/generated_views.py`: on held-out frames
+    4 steps beat 20 by 0.4 dB of foreground PSNR, and guidance of 3 costs another 0.3 dB and most of the front view).
 
     Raises:
         InputError: a value out of range.
     """
 
-    steps: int = 50
-    """Denoising steps."""
-    guidance: float = 3.0
-    """Classifier-free guidance scale; 1 switches it off and halves the work."""
+    steps: int | None = None
+    """Denoising steps; none for 50, or 4 where the model predicts the picture."""
+    guidance: float | None = None
+    """Classifier-free guidance scale, 1 for none, which halves the work; none for 3, or 1 where the model predicts
+    the picture."""
     eta: float = 1.0
     """DDIM's share of fresh noise per step, 0 to 1; other samplers ignore it."""
     scheduler: str | None = None
@@ -56,12 +60,18 @@ class SamplingConfig:
     """Noise level of the image embedding (steps of its own schedule)."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
+        if self.steps is not None and self.steps < 1:
             raise InputError(f"sampling: steps is {self.steps}; it must be at least 1")
         if not 0.0 <= self.eta <= 1.0:
             raise InputError(f"sampling: eta is {self.eta}; it must lie between 0 and 1")
         if self.noise_level < 0:
             raise InputError(f"sampling: noise_level is {self.noise_level}; it must not be negative")
+
+    def way(self, pipeline: MVDiffusion) -> tuple[int, float]:
+        """(steps, guidance) for a model."""
+        predicts = cast(Any, pipeline.scheduler).config.prediction_type
+        steps, guidance = (4, 1.0) if predicts == "sample" else (50, 3.0)
+        return self.steps or steps, guidance if self.guidance is None else self.guidance
 
 
 @dataclass(frozen=True)
@@ -214,9 +224,10 @@ def _denoise(
     config: SamplingConfig,
 ) -> Float[Tensor, "b v c h w"]:
     scheduler = sampler(pipeline.scheduler, config.scheduler)
-    scheduler.set_timesteps(config.steps, device=pipeline.device)
+    steps, guidance = config.way(pipeline)
+    scheduler.set_timesteps(steps, device=pipeline.device)
     latents = latents * scheduler.init_noise_sigma
-    guided = config.guidance != 1.0
+    guided = guidance != 1.0
     if guided:
         conditions = conditions.with_unconditional()
     options = _step_options(scheduler, generators, config)
@@ -225,7 +236,7 @@ def _denoise(
         predicted = _predict(pipeline, torch.cat([scaled, scaled]) if guided else scaled, step, conditions)
         if guided:
             without, with_image = predicted.chunk(2)
-            predicted = without + config.guidance * (with_image - without)
+            predicted = without + guidance * (with_image - without)
         latents = scheduler.step(predicted, step, latents, **options, return_dict=False)[0]
     return latents
 

@@ -79,7 +79,7 @@ def _inner(solid: Bool[np.ndarray, "h w"], band: int) -> Bool[np.ndarray, "h w"]
 def _nearest_colours(colours: Float[np.ndarray, "h w 3"], where: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
     """For every pixel the colour of the nearest one of ``where``."""
     zero_there = (~where).astype(np.uint8)
-    labels = cv2.distanceTransformWithLabels(zero_there, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)[1]
+    labels = cv2.distanceTransformWithLabels(zero_there, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)[1].astype(int)
     palette = np.zeros((int(labels.max()) + 1, 3), colours.dtype)
     palette[labels[where]] = colours[where]
     return palette[labels]

@@ -28,9 +28,10 @@ class PhotoOptions:
     prompt_embeddings: Path | None = None
     """For a pipeline folder without tokens of its own: prompt embeddings of its slots (FaceLift's clr_embeds.pt)."""
     steps: int | None = None
-    """Denoising steps; None for 50, as FaceLift."""
+    """Denoising steps; None for the generator's own: 50 as FaceLift, 4 for one that predicts the picture."""
     guidance: float | None = None
-    """Classifier-free guidance; None for 3, as FaceLift; 1 for none, which halves the work."""
+    """Classifier-free guidance, 1 for none, which halves the work; None for the generator's own: 3 as FaceLift, 1 for
+    one that predicts the picture."""
 
     def __post_init__(self) -> None:
         if self.extent is not None and not 0 < self.extent <= 1:

@@ -96,9 +96,8 @@ def prepare(one: Found, generator: Generator | None, seed: int, photo: PhotoOpti
 
 
 def sampling_of(photo: PhotoOptions) -> SamplingConfig:
-    """How the generator is sampled: what is not said is FaceLift's."""
-    said = {"steps": photo.steps, "guidance": photo.guidance}
-    return SamplingConfig(**{name: value for name, value in said.items() if value is not None})
+    """How the generator is sampled."""
+    return SamplingConfig(steps=photo.steps, guidance=photo.guidance)
 
 
 def _generated_views(one: Found, generator: Generator | None, seed: int, photo: PhotoOptions) -> Prepared:

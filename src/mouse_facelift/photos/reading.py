@@ -76,16 +76,19 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "h w c"]:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    raw = None if not data or _damaged(data) else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if raw is None:
+    raw = colours = None
+    if data and not _damaged(data):
+        encoded = np.frombuffer(data, np.uint8)
+        # Twice: a picture is turned upright only as eight bits and three channels, and has its alpha only unchanged.
+        raw, colours = (cv2.imdecode(encoded, flag) for flag in (cv2.IMREAD_UNCHANGED, cv2.IMREAD_COLOR))
+    if raw is None or colours is None:
         raise InputError(f"{path}: is not a picture, or is damaged; export it again as PNG or JPEG")
     if raw.ndim == 3 and raw.shape[2] == 4:
         if raw.dtype == np.uint16:
             raw = np.rint(raw / 257).astype(np.uint8)
         picture = cv2.cvtColor(raw, cv2.COLOR_BGRA2RGBA)
     else:
-        # Read again as eight bits and three channels, turned upright, which is not done with unchanged pictures.
-        picture = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        picture = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
     return _reduced(picture)
 
 

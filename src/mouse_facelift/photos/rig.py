@@ -97,9 +97,9 @@ class Rig:
                 w2c = np.array(frame["w2c"], dtype=np.float64)
                 K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
                 cameras.append(Camera(str(frame["name"]), size, size, K, w2c[:3, :3], w2c[:3, 3]))
-            numbers = (float(plain[name]) for name in ("background", "extent", "spread_degrees"))
+            background, extent, spread = (float(plain[name]) for name in ("background", "extent", "spread_degrees"))
             references = tuple(str(name) for name in plain["references"])
-            return Rig(tuple(cameras), *numbers, str(plain["origin"]), references)
+            return Rig(tuple(cameras), background, extent, spread, str(plain["origin"]), references)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"{source}: is not a generator's rig ({error}); delete it, it is made again") from error
 

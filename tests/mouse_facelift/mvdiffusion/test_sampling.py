@@ -83,6 +83,13 @@ def test_other_samplers(pipeline: MVDiffusion, name: str) -> None:
     assert torch.isfinite(out).all() and out.std() > 0.01
 
 
+def test_every_kind_of_model_has_its_own_way(pipeline: MVDiffusion) -> None:
+    painter = new_pipeline(preset("small"))
+    assert SamplingConfig().way(pipeline) == (50, 3.0), "FaceLift's"
+    assert SamplingConfig().way(painter) == (4, 1.0), "one that predicts the picture"
+    assert SamplingConfig(steps=7, guidance=2.0).way(painter) == (7, 2.0)
+
+
 def test_guidance_one_runs_the_denoiser_once(pipeline: MVDiffusion) -> None:
     sizes: list[int] = []
     hook = pipeline.model.unet.register_forward_hook(lambda _m, inputs, _o: sizes.append(len(inputs[0])))

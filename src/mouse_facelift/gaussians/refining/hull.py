@@ -63,7 +63,7 @@ def gaussians_from_hull(
     low = low - 2 * voxel
     counts = tuple(int(n) for n in ((high - low) / voxel).ceil() + 2)
     inside = _occupied(low, counts, voxel, masks, w2c, fxfycxcy, config)
-    surface = inside & ~ndimage.binary_erosion(inside)
+    surface = inside & np.logical_not(ndimage.binary_erosion(inside))
     if not surface.any():
         raise InputError(_EMPTY)
     index = np.argwhere(surface)
@@ -147,7 +147,7 @@ def look_up(
 def _normals(inside: Bool[np.ndarray, "x y z"], index: np.ndarray) -> Float[Tensor, "n 3"]:
     """Outward unit normals of surface voxels; straight up where a piece is too thin to have any."""
     smooth = ndimage.gaussian_filter(inside.astype(np.float32), _NORMAL_SIGMA)
-    gradient = np.stack([-component[tuple(index.T)] for component in np.gradient(smooth)], axis=-1)
+    gradient = -np.asarray(np.gradient(smooth))[(slice(None), *index.T)].T
     length = np.linalg.norm(gradient, axis=-1, keepdims=True)
     return torch.from_numpy(np.where(length > 1e-4, gradient / np.maximum(length, 1e-4), [0.0, 0.0, 1.0])).float()
 

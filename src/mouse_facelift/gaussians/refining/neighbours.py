@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 
@@ -23,7 +23,7 @@ class Neighbours:
     def of(means: Float[Tensor, "n 3"], count: int) -> Neighbours:
         """Up to `count` of each."""
         points = means.detach().cpu().numpy()
-        found = cKDTree(points).query(points, k=min(count + 1, len(points)))[1].reshape(len(points), -1)
+        found = KDTree(points).query(points, k=min(count + 1, len(points)))[1].reshape(len(points), -1)
         # A point's nearest is itself; where it is alone, it stays its own neighbour.
         others = found[:, 1:] if found.shape[1] > 1 else found
         return Neighbours(means.detach().clone(), torch.from_numpy(others.astype("int64")).to(means.device))
