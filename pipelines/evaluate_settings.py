@@ -46,8 +46,8 @@ class EvaluateConfig:
     inputs: tuple[int, ...] = ()
     """Numbers of input views to compare, each spread evenly in azimuth; all but the held-out one when empty."""
     image_size: int | None = None
-    """Side at which is drawn and scored, in pixels; when None the largest of the runs' own sizes, which each is given its
-    views at, or the dataset's without runs."""
+    """Side at which is drawn and scored, in pixels; when None the largest of the runs' own, or the dataset's without
+    runs. Each run is given its views at its own size."""
     lpips_weights: Path | None = None
     """torchvision's VGG-16 (vgg16-397923af.pth), for LPIPS; none is measured without."""
     lpips_heads: Path | None = None

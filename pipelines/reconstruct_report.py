@@ -64,7 +64,7 @@ def film_sections(config: ReconstructConfig, steadied: Mapping[str, Steadied], f
             continue
         items: list[Item] = [Video(config.out / film.path, _caption(film)) for film in mine if film.path is not None]
         if measured := [film for film in mine if film.view is not None]:
-            items.append(_flicker_table(measured))
+            items.append(_flicker_table(measured, steadied=steady.seconds > 0))
         sections.append(Section(f"{capture} as a film", items, _steady_words(steady)))
     return sections
 
@@ -73,17 +73,18 @@ def _caption(film: Film) -> str:
     return "along the camera's path" if film.camera is None else f"camera {film.camera}: seen, and reconstructed"
 
 
-def _flicker_table(films: Sequence[Film]) -> Table:
+def _flicker_table(films: Sequence[Film], steadied: bool) -> Table:
+    """A row per camera; what it was like before steadying is left out where nothing was steadied."""
     rows = []
     for film in films:
         view = film.view
         assert view is not None
-        flickers = (view.truth, view.rendered, view.unsteadied)
+        flickers = (view.truth, view.rendered, view.unsteadied)[: 3 if steadied else 2]
+        ious = (view.mask_iou, view.mask_iou_unsteadied)[: 2 if steadied else 1]
         numbers = [format_number(1e3 * flicker.residual, 1) for flicker in flickers]
-        ious = [format_number(iou) for iou in (view.mask_iou, view.mask_iou_unsteadied)]
-        rows.append([str(film.camera), *numbers, *ious])
-    header = ["camera", "recording", "sequence", "unsteadied", "mask IoU", "unsteadied"]
-    return Table([header[0], *(f"flicker, {name}" for name in header[1:4]), *header[4:]], rows)
+        rows.append([str(film.camera), *numbers, *map(format_number, ious)])
+    header = ["camera", "flicker, recording", "flicker, sequence", "flicker, unsteadied", "mask IoU", "unsteadied"]
+    return Table(header if steadied else [*header[:3], header[4]], rows)
 
 
 def _steady_words(steady: Steadied) -> str:

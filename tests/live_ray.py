@@ -26,11 +26,16 @@ FOREIGN = (
 )
 
 
+WORKER_PORTS = range(20000, 22000)
+OTHER_PORTS = range(22000, 32000)
+"""Apart, so that no worker takes what was chosen for a server; below those that the system hands out by itself."""
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, below those that the system hands out by itself."""
+    """Ports that nobody listens on now."""
     found: list[int] = []
     while len(found) < count:
-        port = 20000 + secrets.randbelow(12000)
+        port = secrets.choice(OTHER_PORTS)
         with socket.socket() as probe:
             if port not in found and probe.connect_ex(("127.0.0.1", port)):
                 found.append(port)
@@ -52,7 +57,8 @@ class LiveRay:
         self.token_file.write_text(secrets.token_hex(16))
         names = ("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port")
         names += ("dashboard-agent-grpc-port", "metrics-export-port", "node-manager-port", "object-manager-port")
-        *ports, low, autoscaler_metrics, dashboard_metrics = free_ports(len(names) + 3)
+        *ports, autoscaler_metrics, dashboard_metrics = free_ports(len(names) + 2)
+        low = secrets.choice(WORKER_PORTS[:-50])
         self.ports = dict(zip(names, ports, strict=True))
         self.metrics_ports = {self.ports["metrics-export-port"], autoscaler_metrics, dashboard_metrics}
         """Prometheus's, which Ray opens to whoever can reach the machine."""

@@ -6,6 +6,7 @@ Both run the same configurations (a grid, none stopped) for the same number of s
 write checkpoints at the same steps, and have as many trials side by side. The naive one starts a Ray Train run of one
 worker inside every trial, whose process, worker and samples are its own. Wall time is taken from the first trial's
 start to the last one's end, with Ray started; "per trial" is what a trial's slot spent on anything but training steps.
+Ray is told of twice as many CPUs as trials side by side: the naive trials need some for their drivers and Ray Data.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import ray.tune
 import tyro
 import yaml
 
+from pipelines.session import connect
 from training.gslrm_settings import PRESETS
 from training.launch import launch
 from training.metrics_log import METRICS_FILE, read_metrics_log
@@ -41,6 +43,7 @@ class Config:
     trials: int = 6
     steps: int = 200
     preset: str = "debug"
+    side_by_side: int = 2
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def train_seconds(out: Path) -> float:
 
 def main(config: Config) -> None:
     """Print a line for each."""
+    connect(num_cpus=2 * config.side_by_side)
     with tempfile.TemporaryDirectory() as scratch:
         options = [round(0.1 + 0.1 * n, 1) for n in range(config.trials - 1)]
         space = {"kind": "gslrm", "search": "grid", "scheduler": "none", "axes": {"losses.alpha": {"options": options}}}
@@ -123,6 +127,8 @@ def _settings(config: Config, space: Path, out: Path) -> TuneConfig:
         preset=config.preset,
         max_samples=config.steps * PRESETS[config.preset].batch_size,
         finalists=0,
+        side_by_side=config.side_by_side,
+        device="cpu",
     )
 
 

@@ -19,7 +19,7 @@ from mouse_facelift.gslrm.model import GSLRM
 from mouse_facelift.samples.dataset import open_dataset
 from pipelines.evaluate import evaluate, main
 from pipelines.evaluate_settings import EvaluateConfig
-from pipelines.evaluate_work import contestants, find_samples, rows_file
+from pipelines.evaluate_work import contestants, find_samples, rows_file, scoring_size
 from tests.synthetic import blob, ring_sample, write_dataset
 
 
@@ -48,15 +48,17 @@ def settings(workplace: Path, out: Path) -> EvaluateConfig:
 
 
 def test_runs_and_rivals_end_up_in_table_numbers_and_page(workplace: Path, tmp_path: Path) -> None:
-    config = replace(settings(workplace, tmp_path / "out"), hold_out=("each",), inputs=(2, 3), refine_runs=True)
+    config = replace(
+        settings(workplace, tmp_path / "out"), hold_out=("each",), inputs=(2, 3), refine_runs=True, max_samples=1
+    )
     comparison = evaluate(config)
     ways = ("run", "run + refine", "blank", "nearest", "hull", "refine")
     assert comparison.ways == ways
     table = pq.read_table(tmp_path / "out/metrics.parquet")
-    assert table.schema.equals(ROW_SCHEMA) and table.num_rows == len(ways) * 2 * 4 * 2
+    assert table.schema.equals(ROW_SCHEMA) and table.num_rows == len(ways) * 1 * 4 * 2
     record = json.loads((tmp_path / "out/metrics.json").read_text())
     assert set(record["mean"]) == set(ways) and set(record["by_inputs"]) == {"2", "3"}
-    assert len(record["by_camera"]) == 4 and record["samples"] == 2
+    assert len(record["by_camera"]) == 4 and record["samples"] == 1
     assert record["mean"]["blank"]["mask_iou"]["mean"] == 0.0 < record["mean"]["hull"]["mask_iou"]["mean"]
     page = (tmp_path / "out/report.html").read_text()
     for words in ("Targets", "FAIL", "Worst view", "run + refine", "Per number of inputs", "steps: 2"):
@@ -114,6 +116,23 @@ def test_runs_that_cannot_be_compared_are_refused_in_one_line(workplace: Path, t
     with pytest.raises(InputError, match="no such camera"):
         evaluate(replace(config, hold_out=("17",)))
     assert not (tmp_path / "rows").exists()
+
+
+def test_scored_is_at_the_largest_size_that_a_run_knows(workplace: Path, tmp_path: Path) -> None:
+    small = GSLRMConfig(image_size=16, width=32, head_width=32, layers=1)
+    weights, written = GSLRM(small).state_dict(), {"model": to_plain(small)}
+    write_checkpoint(tmp_path / "small/checkpoint", kind="gslrm", weights=weights, config=written, metrics={})
+    config = replace(settings(workplace, tmp_path / "out"), runs=(tmp_path / "small", workplace / "run"))
+    sample = ring_sample(blob())
+    assert scoring_size(config, sample, contestants(config)) == 32
+    alone = replace(config, runs=config.runs[:1])
+    assert scoring_size(alone, sample, contestants(alone)) == 16
+    assert scoring_size(replace(alone, image_size=32), sample, contestants(alone)) == 32
+    assert scoring_size(replace(config, runs=()), sample, []) == 32
+    with pytest.raises(InputError, match="--image-size 16: run was trained on 32 px"):
+        scoring_size(replace(config, image_size=16), sample, contestants(config))
+    with pytest.raises(InputError, match="cannot be averaged down to 24 px"):
+        scoring_size(replace(alone, image_size=24), sample, contestants(alone))
 
 
 @pytest.mark.parametrize(

@@ -89,9 +89,12 @@ def test_killed_before_any_line_a_search_ends_as_if_it_had_not_been(dataset: Pat
 def test_results_are_whole_at_any_time_and_finals_repeat_best_and_default(dataset: Path, tmp_path: Path) -> None:
     book = Book(plan(dataset, tmp_path), Journal(tmp_path))
     book.result().write(tmp_path / "early")
-    assert Search.read(tmp_path / "early").trials == ()
+    early = Search.read(tmp_path / "early")
+    assert early.trials == () and early.settings["unfinished"] == "0 of 10 trials have ended"
     drive(book, [])
     search = book.result()
+    assert "unfinished" not in search.settings
+    assert search.trial("t000").status == "completed", "all are compared with the default, which is never stopped"
     assert {one.is_default for one in search.finalists} == {True, False}
     assert all(one.seeds == (1, 2) for one in search.finalists)
     means = [one.mean["psnr_foreground"] for one in search.finalists]

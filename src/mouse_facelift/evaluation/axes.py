@@ -179,21 +179,23 @@ def svg_dot(x: float, y: float, radius: float, hint: str = "", **style: str | fl
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"{_attributes(style)}>{_hint(hint)}</circle>'
 
 
-def svg_legend(x: float, y: float, entries: Sequence[tuple[str, str, str]]) -> str:
+def svg_legend(x: float, y: float, entries: Sequence[tuple[str, str, str]], width: float = math.inf) -> str:
     """Names beside short lines, in one row.
 
     Args:
         x: Left of the first.
         y: Middle of the row.
         entries: (name, colour, dash pattern or empty).
+        width: What the row may take; one that would take more is drawn smaller.
     """
-    parts = []
+    parts, along = [], 0.0
     for name, colour, dashes in entries:
         dashed = {"stroke_dasharray": dashes} if dashes else {}
-        parts.append(svg_line(x, y, x + 18, y, stroke=colour, stroke_width=2.5, **dashed))
-        parts.append(svg_text(x + 23, y + 4, name))
-        x += 40 + LETTER * len(name)
-    return "".join(parts)
+        parts.append(svg_line(along, 0, along + 18, 0, stroke=colour, stroke_width=2.5, **dashed))
+        parts.append(svg_text(along + 23, 4, name))
+        along += 40 + LETTER * len(name)
+    scale = min(1.0, width / along) if parts else 1.0
+    return f'<g transform="translate({x:.1f} {y:.1f}) scale({scale:.3f})">{"".join(parts)}</g>'
 
 
 def _hint(text: str) -> str:

@@ -66,7 +66,7 @@ def line_chart_svg(chart: Chart) -> str:
         legend.append((label, PALETTE[i % len(PALETTE)], "5 4"))
         y = plot.at(plot.x.low, value)[1]
         parts.append(svg_line(left, y, right, y, stroke=legend[-1][1], stroke_width=1.5, stroke_dasharray="5 4"))
-    return "".join(parts) + svg_legend(LEFT, 27, legend) + "</svg>"
+    return "".join(parts) + svg_legend(LEFT, 27, legend, WIDTH - LEFT) + "</svg>"
 
 
 def _finite_points(curve: Curve) -> list[tuple[float, float]]:

@@ -36,8 +36,9 @@ FACELIFT = "facelift"
 _VERSION = 1
 _COLUMNS = ["sample_id", "camera", "w2c", "fxfycxcy", "mask_fraction"]
 _SHARDS, _ROWS_PER_SHARD = 16, 16
-# Root of the share of the picture, 0.368, that the head covers in the front view of the six-view sample FaceLift ships.
-_FACELIFT_EXTENT = 0.607
+# Root of the share of the picture, 36.8 %, whose alpha the front view (cam_000) of FaceLift's published sample of six
+# training views covers.
+_FACELIFT_EXTENT = 0.606
 
 
 @dataclass(frozen=True, eq=False)
