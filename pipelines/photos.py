@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ from mouse_facelift.evaluation.report import Item, Picture, Report, Section, Tab
 from mouse_facelift.evaluation.summary import read_picture
 from mouse_facelift.gslrm.model import GSLRM
 from mouse_facelift.gslrm.step import Background
-from mouse_facelift.photos.fit import check_fit
-from mouse_facelift.photos.framing import with_image_size
+from mouse_facelift.photos.fit import fit_words, missing_span, trained_width
+from mouse_facelift.photos.framing import spanning, with_image_size
 from mouse_facelift.photos.options import PhotoOptions
 from mouse_facelift.photos.preparing import (
     Generator,
@@ -70,9 +70,10 @@ def reconstruct_photos(config: ReconstructConfig, photo: PhotoOptions | None = N
     trained = read_config(config.checkpoint)
     photos = [one for one in found if not one.has_views]
     generator = load_generator(config.generator, photo, photos) if photos or config.generator else None
-    fit = "" if generator is None else check_fit(generator.rig, trained, str(config.checkpoint))
+    width = trained_width(trained)
+    fit = "" if generator is None else fit_words(generator.rig.cameras, width)
     configuration.write_run_record(config.out, "reconstruct", config)
-    asked = _request(config, photo, generator)
+    asked = _request(config, photo, generator) | {"trained_width": width}
     refused: dict[str, str] = {}
     done = []
     for one in found:
@@ -81,9 +82,11 @@ def reconstruct_photos(config: ReconstructConfig, photo: PhotoOptions | None = N
         if not _is_done(folder, request):
             try:
                 prepared = prepare(one, generator, config.seed, photo)
+                views = spanning(prepared.sample, missing_span(prepared.sample.cameras, width))
             except InputError as error:
                 refused[one.name] = str(error)
                 continue
+            prepared = replace(prepared, sample=with_image_size(views, model.config.image_size))
             _reconstruct_one(folder, prepared, model, background_of(trained), config, request)
         done.append(one)
         print(f"reconstruct: {one.name} ({len(done)} of {len(found)})")
@@ -105,11 +108,11 @@ def _reconstruct_one(
     config: ReconstructConfig,
     request: Mapping[str, Any],
 ) -> None:
-    sample = with_image_size(prepared.sample, model.config.image_size)
+    sample = prepared.sample
     result = reconstruct_sample(
         model, sample, choose_views(sample.cameras, NO_HOLD_OUT, None, 0), background=background
     )
-    agreement = [round(float(iou), 4) for iou in prepared.sample.agreement.view_hull_iou]
+    agreement = [round(float(iou), 4) for iou in sample.agreement.view_hull_iou]
     record = {"request": request, "seed": prepared.seed, "source": sample.source, "view_hull_iou": agreement}
     write_reconstruction(folder, sample, result, config.output_options(), record)
     write_png(folder / SHEET_NAME, pictures_sheet(prepared, result))

@@ -102,6 +102,8 @@ class Hosts:
         """What nodes and clients are given. Gloo cannot find the interface by the machine's name, which all share."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
+        # `python` is this Python on every host.
+        clean["PATH"] = f"{_SCRIPTS}:{clean['PATH']}"
         return clean | auth | {"GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1", "RAY_API_SERVER_ADDRESS": self.url}
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mouse_facelift.evaluation.outputs import held_out_sheet
 from mouse_facelift.evaluation.reconstruction import (
     ROTATE,
+    Reconstruction,
     ViewChoice,
     choose_views,
     judge,
@@ -33,6 +34,9 @@ from training.gslrm_settings import GSLRMTrainingConfig
 from training.launch import LaunchedTask
 from training.task import Moment, Panels, Row, Tensors
 from tune.memory import PeakMemory
+
+_ROOM, _SMALLEST = 1.4, 16
+"""Side of a close-up: so many times the silhouettes' extent, and so many pixels at least."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,13 @@ class ViewJudge:
         return [_means([self._scores(model, row, number, n) for n in self.inputs]) for number, row in rows]
 
     def panels(self, model: nn.Module, rows: Sequence[tuple[int, Row]], companions: Any) -> Panels:
-        """The same sheets for every trial, with the most input views."""
+        """The same sheets for every trial, with the most input views, close to the animal."""
         most = max(self.inputs)
         background, sheets = self.config.views.background, {}
         for number, row in rows:
             sample, choice = self._chosen(row, number, most)
             shown = reconstruct_sample(_gslrm(model), sample, choice, background=background)
-            sheets[f"sample{number}"] = held_out_sheet(sample, shown)
+            sheets[f"sample{number}"] = held_out_sheet(sample, close_up(shown))
         return sheets
 
     def by_views(self, model: nn.Module, rows: Sequence[tuple[int, Row]], most: int) -> dict[int, dict[str, float]]:
@@ -136,6 +140,28 @@ class JudgedTask:
 
     def panels(self, model: nn.Module, rows: Sequence[tuple[int, Row]], companions: Any) -> Panels:
         return self.judge.panels(model, rows, companions)
+
+
+def close_up(shown: Reconstruction) -> Reconstruction:
+    """Only the square around the animal's true silhouettes in the held-out and the nearest view, with some room.
+
+    The truth alone says where it lies, so that pictures of different models show the same.
+    """
+    views = [view for view in (shown.choice.held_out, shown.nearest) if view is not None]
+    height, width = shown.masks.shape[1:]
+    inside = (shown.masks[views] > 0.1).any(0).nonzero()
+    if not len(inside):
+        return shown
+    (top, left), (bottom, right) = inside.min(0).values.tolist(), (inside.max(0).values + 1).tolist()
+    side = min(max(round(_ROOM * max(bottom - top, right - left)), _SMALLEST), height, width)
+    first_row = min(max((top + bottom - side) // 2, 0), height - side)
+    first_column = min(max((left + right - side) // 2, 0), width - side)
+    rows, columns = slice(first_row, first_row + side), slice(first_column, first_column + side)
+    rendering = replace(
+        shown.rendering, rgb=shown.rendering.rgb[:, rows, columns], alpha=shown.rendering.alpha[:, rows, columns]
+    )
+    truth, masks = shown.truth[:, rows, columns], shown.masks[:, rows, columns]
+    return replace(shown, truth=truth, masks=masks, rendering=rendering)
 
 
 def _gslrm(model: nn.Module) -> GSLRM:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import math
 from pathlib import Path
 
@@ -23,6 +26,7 @@ class PeakMemory:
         if torch.cuda.is_initialized():
             torch.cuda.reset_peak_memory_stats()
             return torch.cuda.memory_allocated() / _MIB
+        _give_back()
         try:
             # 5 resets the peak of the resident set (proc(5)); some containers forbid it, and the old peak then stays.
             _CLEAR.write_text("5")
@@ -42,6 +46,14 @@ class PeakMemory:
 
     def __exit__(self, *reason: object) -> None:
         self.above_start_mib = max(self.peak_mib() - self.start_mib, 0.0)
+
+
+def _give_back() -> None:
+    """Hand freed memory back to the system: what an earlier trial left in this process is none of the next one's."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        # glibc's; other C libraries have no such function.
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(name: str) -> float:

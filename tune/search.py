@@ -14,7 +14,7 @@ import dataclasses
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ray
@@ -135,7 +135,7 @@ class _Keeper:
         part = folder / f".{BEST_FILE}.tmp"
         part.write_text(text, encoding="utf-8")
         os.replace(part, folder / BEST_FILE)
-        write_search_report(folder / REPORT_FILE, search, finalists_pictures(folder, search))
+        write_search_report(folder / REPORT_FILE, search, finalists_pictures(folder, search, book.plan.held_out_ids))
         return search
 
     def _prune(self) -> None:
@@ -159,15 +159,23 @@ def best_config(orders: Orders, search: Search) -> TrainingConfig:
     return dataclasses.replace(config, wandb=orders.base.wandb)
 
 
-def finalists_pictures(folder: Path, search: Search) -> list[FramePanel]:
-    """The sheets of the finalists' first repetitions, those of the same sample together; every sheet has the truth."""
+def finalists_pictures(folder: Path, search: Search, held_out: Sequence[str]) -> list[FramePanel]:
+    """The sheets of the finalists' first repetitions, those of the same sample together; every sheet has the truth.
+
+    Args:
+        folder: the search's.
+        search: its result.
+        held_out: ids of the samples that trials are judged on.
+    """
+    # As tasks call them.
+    names = {f"sample{number}": name for number, name in enumerate(held_out)}
     sheets: dict[str, dict[str, Image | Path]] = {}
     for one in search.finalists:
         trial = search.trial(one.trials[0])
         last = panel_file(trial.steps, "*")
         for file in sorted((folder / trial.run).glob(last)):
             sheets.setdefault(file.stem.partition("_")[2], {})[one.repeats] = file
-    return [FramePanel(caption, None, renders) for caption, renders in sorted(sheets.items())]
+    return [FramePanel(names.get(key, key), None, renders) for key, renders in sorted(sheets.items())]
 
 
 def _tuner(plan: Plan, book: Book, keeper: _Keeper) -> ray.tune.Tuner:

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.multi_node [--jobs preprocess train reconstruct tune] [--faults none worker head]
 
 One head and three workers (`tests/hosts.py`: network namespaces, token authentication) run each application as a job
-that is sent with `ray job submit`: first in peace, then again while
+that is sent with `submit`: first in peace, then again while
 
 * `worker`: a node that works for the job is killed (kill -9 of its raylet and all it runs); the job itself has to end
   well on the nodes that are left;
@@ -102,7 +102,7 @@ def digest(folder: Path, pattern: str) -> str:
 
 def preprocess_work(config: Config, place: Path, peace: Path, out: Path) -> Work:
     """The ball's recording to a dataset; counts surveys and shards."""
-    words = ("pipelines.preprocess", "--capture", str(place / "ball"), "--out", str(out), *OPTIONS)
+    words = ("preprocess", "--capture", str(place / "ball"), "--out", str(out), *OPTIONS)
     return Work(words, lambda: progress(out), lambda: digest(out, "split=*/*.parquet"), config.frames // 3)
 
 
@@ -111,7 +111,7 @@ def train_work(config: Config, place: Path, peace: Path, out: Path) -> Work:
     options = "--preset debug --num-workers 2 --cpus-per-worker 1 --max-failures 3 --log-every 1"
     options += f" --checkpoint-every {CHECKPOINT_EVERY}"
     numbers = f"--steps {config.steps} --evaluate-every {config.steps} --panels-every {config.steps}"
-    words = ("training.gslrm", "--data", str(peace / "preprocess"), "--out", str(out), *options.split())
+    words = ("train", "gslrm", "--data", str(peace / "preprocess"), "--out", str(out), *options.split())
 
     def step() -> int:
         return max((line["step"] for line in read_metrics_log(out / METRICS_FILE, "train")), default=0)
@@ -126,7 +126,7 @@ def reconstruct_work(config: Config, place: Path, peace: Path, out: Path) -> Wor
     """Gaussians of the held-out frames; counts samples."""
     options = "--turntable-views 0 --report-samples 1 --workers 2 --split train"
     checkpoint, data = str(peace / "train"), str(peace / "preprocess")
-    words = ("pipelines.reconstruct", "--checkpoint", checkpoint, "--data", data, "--out", str(out), *options.split())
+    words = ("reconstruct", "--checkpoint", checkpoint, "--data", data, "--out", str(out), *options.split())
     found = "samples/*/gaussians.ply"
     return Work(words, lambda: len(list(out.glob(found))), lambda: digest(out, found), 4)
 
@@ -136,7 +136,7 @@ def tune_work(config: Config, place: Path, peace: Path, out: Path) -> Work:
     options = f"--space loss-weights --preset debug --trials 3 --max-samples {8 * config.steps} --final-seeds 2"
     # What is tried and what becomes of it must not depend on who is first.
     options += " --search random --scheduler none --device cpu --wandb disabled"
-    words = ("tune.app", "--data", str(peace / "preprocess"), "--out", str(out), *options.split())
+    words = ("tune", "--data", str(peace / "preprocess"), "--out", str(out), *options.split())
 
     def found() -> str:
         if not (out / BEST_FILE).exists():
@@ -166,12 +166,12 @@ class Job:
 
     def __init__(self, hosts: Hosts, work: Work, name: str, again: bool = False) -> None:
         words = [*work.words, *(work.again if again else ())]
-        ray = str(Path(sys.executable).parent / "ray")
-        command = [ray, "job", "submit", "--submission-id", name, "--working-dir", str(ROOT), "--", sys.executable]
+        command = [sys.executable, "-m", "mouse_facelift.cli", "submit", "--working-dir", str(ROOT), "--id", name]
+        command += ["--address", hosts.url, "--patience-s", "5", "--"]
         self.log = hosts.scratch / f"{name}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                hosts.network.inside(HEAD, [*command, "-m", *words]), env=hosts.environment, stdout=log, stderr=log
+                hosts.network.inside(HEAD, [*command, *words]), env=hosts.environment, stdout=log, stderr=log
             )
 
     def wait_until(self, reached: Callable[[], bool], what: str) -> float:

@@ -113,11 +113,20 @@ def test_what_cannot_work_stops_before_any_work(place: Path, tmp_path: Path) -> 
     ):
         with pytest.raises(InputError, match=words):
             reconstruct_photos(replace(config, **change), QUICK)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"use a generator and a GS-LRM of datasets of one --zoom"):
-        wide = [replace(s, cameras=tuple(replace(c, t=3 * c.t) for c in s.cameras)) for s in SAMPLES]
-        data = write_dataset(tmp_path / "wide", {"train": wide})
-        reconstruct_photos(replace(config, checkpoint=write_gslrm(tmp_path / "gslrm", data)), QUICK)
     assert not (tmp_path / "out").exists()
     # All views are given: no generator is needed.
     given = replace(settings(place, tmp_path / "given", "views"), generator=None)
     assert reconstruct_photos(given).sections[0].title == "views"
+
+
+def test_a_model_of_wider_views_is_given_wider_views(place: Path, tmp_path: Path) -> None:
+    wide = [replace(s, cameras=tuple(replace(c, t=3 * c.t) for c in s.cameras)) for s in SAMPLES]
+    model = write_gslrm(tmp_path / "gslrm", write_dataset(tmp_path / "wide", {"train": wide}))
+    config = replace(settings(place, tmp_path / "out", "views", "in/photo0.png"), checkpoint=model)
+    report = reconstruct_photos(config, QUICK)
+    assert "so that they are widened to that" in report.summary
+    for name in ("views", "photo0"):
+        sheet = cv2.imread(str(tmp_path / "out" / "samples" / name / "inputs.png"))
+        assert sheet is not None
+        # Of pictures a third as wide, a third of each side is animal at most.
+        assert (sheet.min(axis=2) < 128).mean() < 1 / 9

@@ -120,7 +120,10 @@ def learning_curves_svg(search: Search) -> str:
 
 
 def views_svg(objective: Objective, curves: Sequence[ViewsCurve]) -> str:
-    """Quality over input views at evaluation, a line for every number at training; a ring where the two are equal."""
+    """Quality over input views at evaluation, a line for every number at training; a ring where the two are equal.
+
+    A search that does not vary the number at training has a line for each finalist.
+    """
     counts = [count for curve in curves for count in curve.quality]
     values = [
         spread.mean + side * _finite(spread.deviation)
@@ -130,7 +133,8 @@ def views_svg(objective: Objective, curves: Sequence[ViewsCurve]) -> str:
     ]
     plot = Plot(count_axis(counts), linear_axis(values), width=640, height=360, right=110)
     parts = [plot.frame("Quality by number of views", "input views at evaluation", axis_label(objective))]
-    parts.append(svg_text(plot.bounds[2] + 2, plot.top - 8, "trained with", fill="#8a8a8a"))
+    if any(curve.most for curve in curves):
+        parts.append(svg_text(plot.bounds[2] + 2, plot.top - 8, "trained with", fill="#8a8a8a"))
     ends = []
     for curve, (colour, dashes) in zip(curves, _views_looks(curves), strict=True):
         places = {count: plot.at(count, spread.mean) for count, spread in curve.quality.items()}
@@ -251,7 +255,13 @@ def _look(search: Search, trial: Trial) -> tuple[str, float, float]:
 
 
 def _views_looks(curves: Sequence[ViewsCurve]) -> list[tuple[str, str]]:
-    """Colour and dashes: the more views at training the darker; dashed where every step draws their number."""
+    """Colour and dashes: the more views at training the darker; dashed where every step draws their number.
+
+    Where trials do not differ in that, the default and the others as everywhere.
+    """
+    if not any(curve.most for curve in curves):
+        own = {"default": DEFAULT}
+        return [(own.get(curve.trained, BEST if curve.trained.startswith("best") else OTHER), "") for curve in curves]
     most = max((curve.most for curve in curves), default=0)
     looks = []
     for curve in curves:

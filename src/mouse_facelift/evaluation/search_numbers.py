@@ -220,7 +220,9 @@ def _trained_with(search: Search, trial: Trial) -> str:
     most = trial.overrides.get(INPUTS, presets.get(INPUTS))
     if most is None:
         named = search.trial(trial.repeats) if trial.repeats else trial
-        return "default" if named.trial_id == search.default_trial else f"trial {named.number}"
+        if named.trial_id == search.default_trial:
+            return "default"
+        return f"{'best, ' * (named.trial_id == search.best_trial)}trial {named.number}"
     fewest = trial.overrides.get(FEWEST_INPUTS, presets.get(FEWEST_INPUTS))
     return f"{fewest}–{most}" if fewest else str(most)
 

@@ -177,7 +177,8 @@ def _by_views(search: Search) -> list[Section]:
     curves, objective = views_curves(search), search.objectives[0]
     if not curves:
         return []
-    items = [Drawing(views_svg(objective, curves), "Ring: as many views as in training.")]
+    caption = "Ring: as many views as in training." if any(curve.most for curve in curves) else ""
+    items = [Drawing(views_svg(objective, curves), caption)]
     text = "Every model is judged on the same targets with each number of input views. Memory: peak of one worker."
     return [Section("Quality by number of views", [*items, *views_tables(objective, curves)], text)]
 

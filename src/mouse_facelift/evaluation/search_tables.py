@@ -94,7 +94,7 @@ def front_table(search: Search, front: Sequence[Trial]) -> Table:
 
 
 def views_tables(objective: Objective, curves: Sequence[ViewsCurve]) -> list[Table]:
-    """What training with so many views costs and gives; what reconstructing from so many costs."""
+    """What reconstructing from so many views costs; what training with so many costs and gives."""
     counts = sorted({count for curve in curves for count in curve.quality})
     trained = [
         [
@@ -105,18 +105,17 @@ def views_tables(objective: Objective, curves: Sequence[ViewsCurve]) -> list[Tab
         ]
         for curve in curves
     ]
-    header = ["views in training", "step (s)", "memory (MiB)", *[f"given {count}" for count in counts]]
+    named = "views in training" if any(curve.most for curve in curves) else "settings"
+    header = [named, "step (s)", "memory (MiB)", *[f"given {count}" for count in counts]]
     trials = [trial for curve in curves for trial in curve.trials]
     given = [
         [str(count), *[_number(_view_cost(trials, count, name), places) for name, (_, places) in _VIEW_COSTS.items()]]
         for count in counts
     ]
     costs = Table(["views given", *[label for label, _ in _VIEW_COSTS.values()]], given)
-    return (
-        [Table(header, trained), costs]
-        if any("–" != cell for row in given for cell in row[1:])
-        else [Table(header, trained)]
-    )
+    # The narrow one first, which has room beside the chart.
+    known = any("–" != cell for row in given for cell in row[1:])
+    return [costs, Table(header, trained)] if known else [Table(header, trained)]
 
 
 def protocol_tables(search: Search) -> list[Table]:

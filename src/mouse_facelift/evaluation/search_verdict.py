@@ -14,6 +14,7 @@ from mouse_facelift.evaluation.search_numbers import (
     finalist_spread,
     objective_label,
     pareto_front,
+    repetitions,
     searched,
     setting,
     sign,
@@ -22,6 +23,7 @@ from mouse_facelift.evaluation.search_numbers import (
     varied,
     views_curves,
 )
+from mouse_facelift.evaluation.summary import METRIC_NAMES
 from mouse_facelift.evaluation.trials import Finalist, Objective, Search, Trial
 
 UNFINISHED = "unfinished"
@@ -99,7 +101,7 @@ def headline(search: Search) -> list[str]:
 
 def summary(search: Search) -> list[str]:
     """The same without the settings, for a page that shows them: best against default, views, front, counts."""
-    lines = [_verdict_sentence(search, compare(search))]
+    lines = [_verdict_sentence(search, compare(search)), *_worse_elsewhere(search)]
     lines += _views_sentence(search.objectives[0], views_curves(search))
     if len(search.objectives) > 1 and (front := pareto_front(search)):
         names = " and ".join(objective_label(objective) for objective in search.objectives[:2])
@@ -147,6 +149,27 @@ def _verdict_sentence(search: Search, found: Comparison | None) -> str:
         case "unknown":
             why = "one run each" if not found.repeated else "a single seed"
             return f"Higher than the default by {amount}, but with {why} this may be luck: {pair}."
+
+
+def _worse_elsewhere(search: Search) -> list[str]:
+    """What a better objective was paid with: scores that fell by more than the seeds explain."""
+    best, default = best_finalist(search), next((f for f in search.finalists if f.is_default), None)
+    if best is None or default is None or best.is_default:
+        return []
+    worse = []
+    for name, shown in METRIC_NAMES.items():
+        if name in best.mean and name in default.mean and name != search.objectives[0].name:
+            one = Objective(name, "max", shown.unit)
+            values = [Spread(_finite_scores(search, f, name)) for f in (best, default)]
+            noise = math.hypot(*(spread.deviation for spread in values))
+            if values[1].mean - values[0].mean > noise:
+                worse.append(f"{shown.label} ({' against '.join(spread_text(spread, one) for spread in values)})")
+    return [f"It is worse than the default in {' and '.join(worse)}."] if worse else []
+
+
+def _finite_scores(search: Search, finalist: Finalist, name: str) -> tuple[float, ...]:
+    scores = [trial.scores.get(name, math.nan) for trial in repetitions(search, finalist)]
+    return tuple(score for score in scores if math.isfinite(score))
 
 
 def _runner_up(search: Search) -> str:

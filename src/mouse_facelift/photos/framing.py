@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mouse_facelift.cameras import Camera
+from mouse_facelift.errors import InputError
 from mouse_facelift.samples.reduction import reduced_sample
 from mouse_facelift.samples.schema import Sample
 
@@ -105,6 +106,38 @@ def with_image_size(sample: Sample, size: int) -> Sample:
     half = np.array([side / 2, side / 2])
     images = [placed(image, size / side, half, size, half * size / side) for image in sample.images]
     return replace(sample, images=np.stack(images), cameras=tuple(c.resized(size, size) for c in sample.cameras))
+
+
+def spanning(sample: Sample, factor: float) -> Sample:
+    """A sample whose views span about ``factor`` times as much: a margin is added or cut off, pixels stay as they are.
+
+    Exact: only sizes and principal points change. The factor is met to a pixel on either side.
+
+    Raises:
+        InputError: What would be cut off shows the animal.
+    """
+    side = sample.images.shape[1]
+    border = round(side * (factor - 1) / 2)
+    if border == 0:
+        return sample
+    if border > 0:
+        images = np.pad(sample.images, ((0, 0), (border, border), (border, border), (0, 0)))
+    else:
+        inner = slice(-border, side + border)
+        rest = sample.images[..., 3].copy()
+        rest[:, inner, inner] = 0
+        if (rest > 127).any():
+            raise InputError(
+                f"{sample.sample_id}: its views are {1 / factor:.2f} times as wide as those the GS-LRM was trained "
+                "on, and the animal is too large to cut them; use models of datasets of one --zoom"
+            )
+        images = sample.images[:, inner, inner]
+    cameras = []
+    for camera in sample.cameras:
+        K = camera.K.copy()
+        K[:2, 2] += border
+        cameras.append(replace(camera, width=side + 2 * border, height=side + 2 * border, K=K))
+    return replace(sample, images=images, cameras=tuple(cameras))
 
 
 def _straight(premultiplied: Float[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 4"]:

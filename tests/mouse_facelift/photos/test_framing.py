@@ -7,7 +7,8 @@ import pytest
 
 from mouse_facelift.cameras import Camera
 from mouse_facelift.cameras.poses import turntable
-from mouse_facelift.photos.framing import as_seen_by, framed, placed, with_image_size
+from mouse_facelift.errors import InputError
+from mouse_facelift.photos.framing import as_seen_by, framed, placed, spanning, with_image_size
 from tests.synthetic import blob, ring_sample
 
 SAMPLE = ring_sample(blob(), views=3, size=48)
@@ -76,6 +77,20 @@ def test_cameras_follow_their_pictures(size: int) -> None:
         assert after.project(point) == pytest.approx(before.project(point) * size / 48)
         assert np.abs(moments(moved)[1] - moments(image)[1] * size / 48).max() < 0.15
     assert with_image_size(SAMPLE, 48) is SAMPLE
+
+
+def test_a_margin_moves_the_principal_point_and_nothing_else() -> None:
+    wide = spanning(SAMPLE, 1.5)
+    assert wide.images.shape == (3, 72, 72, 4) and np.array_equal(wide.images[:, 12:60, 12:60], SAMPLE.images)
+    assert wide.images.sum() == SAMPLE.images.sum()
+    point = np.array([[0.2, -0.1, 0.15]])
+    for before, after in zip(SAMPLE.cameras, wide.cameras, strict=True):
+        assert after.project(point) == pytest.approx(before.project(point) + 12)
+    again = spanning(wide, 48 / 72)
+    assert np.array_equal(again.images, SAMPLE.images) and again.cameras[1].K == pytest.approx(SAMPLE.cameras[1].K)
+    assert spanning(SAMPLE, 1.01) is SAMPLE
+    with pytest.raises(InputError, match="too large to cut"):
+        spanning(SAMPLE, 0.3)
 
 
 def test_cameras_of_any_principal_point_are_served() -> None:
