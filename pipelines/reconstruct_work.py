@@ -151,8 +151,10 @@ class Reconstructor:
             if self.config.prune:
                 # A model gives a Gaussian to every pixel; most show nothing, and would be carried through all steps.
                 gaussians = gaussians.select(animal_mask(gaussians))
-            given = [tensor.to(self.device) for tensor in (images, w2c, fxfycxcy)]
-            return refine(gaussians.to(self.device), *given, RefineConfig(steps=self.config.refine)).gaussians
+            images, w2c, fxfycxcy = (tensor.to(self.device) for tensor in (images, w2c, fxfycxcy))
+            return refine(
+                gaussians.to(self.device), images, w2c, fxfycxcy, RefineConfig(steps=self.config.refine)
+            ).gaussians
         except InputError as error:
             raise InputError(f"sample {job.sample_id}: {error}") from error
 

@@ -149,6 +149,7 @@ class Book:
             data=plan.settings.data,
             default_trial=DEFAULT_TRIAL if DEFAULT_TRIAL in self.ends else "",
             best_trial=best,
+            inputs=plan.orders.inputs if len(plan.orders.inputs) > 1 else (),
             settings=settings_in_words(plan) | self._progress(),
             trials=tuple(trials),
             finalists=tuple(finalists),

@@ -35,7 +35,8 @@ class BookSearcher(Searcher):
         super().__init__()
         self.book = book
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
+        """A trial's settings, None for later, or `FINISHED`, which the type of the method overridden leaves out."""
         spec = self.book.next()
         if spec == "finished":
             return Searcher.FINISHED

@@ -70,7 +70,8 @@ def suggest(
         sampler = optuna.samplers.TPESampler(
             seed=sampler_seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True, constant_liar=True
         )
-    directions = ["maximize" if objective.direction == "max" else "minimize" for objective in objectives]
+    up, down = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+    directions = [up if objective.direction == "max" else down for objective in objectives]
     study = optuna.create_study(directions=directions, sampler=sampler)
     for entry in known:
         study.add_trial(_told(space, entry, single=len(objectives) == 1))

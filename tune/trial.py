@@ -65,6 +65,9 @@ def run_trial(
         rows: training samples where trials train in their own process.
         held_out: validation samples there.
     """
+    # Read by Ray Tune in this process when the next trial is to take it over: on a busy machine the 2 s that it waits
+    # for this one to come to its end are too short, and a new process costs far more.
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
     who, overrides = config["trial"], dict(config["overrides"])
     folder = orders.folder / TRIALS_FOLDER / who["trial_id"]
     file = folder / OUTCOME_FILE

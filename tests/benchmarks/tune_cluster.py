@@ -48,7 +48,7 @@ def main(config: Config) -> int:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(_NODES - 1)]
     cluster.wait_for_nodes()
-    os.environ["RAY_ADDRESS"] = cluster.address
+    os.environ["RAY_ADDRESS"] = str(cluster.address)
     connect()
 
     def said(book: Book, trial: Trial) -> None:

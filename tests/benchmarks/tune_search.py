@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
+from mouse_facelift.evaluation.trials import Value
 from tests.tune.plans import plan, two_samples
 from tune.book import Book, Spec
 from tune.catalogue import SPACES
@@ -29,7 +30,6 @@ from tune.journal import Journal
 from tune.objective import rank
 from tune.plan import Plan
 from tune.scheduling import BookScheduler
-from tune.spaces import Overrides
 
 Method = Literal["random", "asha + tpe"]
 _FULL, _GRACE, _STEP = 1000, 250, 250
@@ -47,7 +47,7 @@ class Config:
     """Standard deviation of every score (dB)."""
 
 
-def score(overrides: Overrides, samples: float) -> float:
+def score(overrides: Mapping[str, Value], samples: float) -> float:
     """A made-up foreground PSNR (dB) after so many samples."""
 
     def decades(path: str, default: float, best: float) -> float:

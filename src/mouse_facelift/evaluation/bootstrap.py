@@ -26,7 +26,8 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over frames and the percentile interval around it; nan where there is no frame."""
+    """A mean over frames and the percentile interval around it; nan where there is no frame, an interval where there is
+    only one."""
 
     mean: float
     low: float
@@ -42,11 +43,13 @@ class Interval:
 def mean_interval(values: Float[np.ndarray, " n"], rounds: int = ROUNDS, seed: int = 0) -> Interval:
     """Mean of one value per frame with its interval; frames without a value (nan) are left out.
 
-    The same values give the same interval. Of a single frame the interval is the value itself, which says nothing.
+    The same values give the same interval. A single frame has none: its own value would look like certainty.
     """
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(math.nan, math.nan, math.nan, 0)
+    if len(values) == 1:
+        return Interval(float(values[0]), math.nan, math.nan, 1)
     draws = np.random.default_rng(seed).integers(len(values), size=(rounds, len(values)))
     low, high = np.quantile(values[draws].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(values.mean()), float(low), float(high), len(values))

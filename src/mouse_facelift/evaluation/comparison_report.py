@@ -83,7 +83,11 @@ def sections(comparison: Comparison) -> list[Section]:
     """Everything but the pictures of single views."""
     return [
         Section("Targets", [_targets(comparison)], "Mean over held-out views, on the animal alone, 95 % intervals."),
-        Section("All scores", [_scores(comparison)], "Intervals are bootstrapped over frames (95 %)."),
+        Section(
+            "All scores",
+            [_scores(comparison)],
+            "Intervals are bootstrapped over frames (95 %); of a single frame there is none.",
+        ),
         *_differences(comparison),
         *_groups(comparison),
         _over_time(comparison),
@@ -113,7 +117,8 @@ def _with_interval(found: Interval, name: MetricName, sign: str = "") -> str:
     if math.isnan(found.mean):
         return "–"
     low, mean, high = (f"{value:{sign}.{name.digits}f}" for value in (found.low, found.mean, found.high))
-    return f"{mean}{f' {name.unit}' if name.unit else ''} [{low}, {high}]"
+    around = "" if math.isnan(found.low) else f" [{low}, {high}]"
+    return f"{mean}{f' {name.unit}' if name.unit else ''}{around}"
 
 
 def _targets(comparison: Comparison) -> Table:

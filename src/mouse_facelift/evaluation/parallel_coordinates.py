@@ -31,10 +31,12 @@ from mouse_facelift.evaluation.search_numbers import (
 from mouse_facelift.evaluation.setting_axis import SettingAxis, setting_axis
 from mouse_facelift.evaluation.trials import Knob, Search, Trial
 
-WIDTH, HEIGHT = 900, 380
+WIDTH, HEIGHT = 900, 394
 MOST_AXES = 9
 """Settings shown at most: more axes are too narrow for their names."""
-LEFT, RIGHT, TOP, BOTTOM = 60, 60, 84, 22
+LEFT, RIGHT, TOP, BOTTOM = 60, 60, 98, 22
+_BETWEEN, _NARROWEST = 180, 560
+"""Widths (pixels): from axis to axis where there is room, and of the whole chart at least."""
 _WORST, _MIDDLE, _BEST = "#dcdcdc", "#7d9cc0", "#08519c"
 _JITTER = 0.016
 
@@ -54,8 +56,10 @@ def parallel_coordinates_svg(search: Search, knobs: Sequence[Knob]) -> str:
     axes = [setting_axis(knob, [setting(trial, knob) for trial in trials]) for knob in knobs[:MOST_AXES]]
     known = sorted(score for score in scores if math.isfinite(score))
     axis = linear_axis(known or [0.0, 1.0])
-    xs = np.linspace(LEFT, WIDTH - RIGHT, len(axes) + 1)
-    parts = [svg_open(WIDTH, HEIGHT, "Every trial's settings and score")]
+    # A wide chart of few axes would be shrunk, and its words with it.
+    width = min(max(LEFT + _BETWEEN * len(axes) + RIGHT, _NARROWEST), WIDTH)
+    xs = np.linspace(LEFT, width - RIGHT, len(axes) + 1)
+    parts = [svg_open(width, HEIGHT, "Every trial's settings and score")]
     parts.append(svg_text(0, 14, "Every trial's settings and its score", kind="title"))
     for i in sorted(range(len(trials)), key=lambda i: _order(search, trials[i], sign(objective) * scores[i])):
         points = [(x, _height(u.places[i] + _offset(u, trials[i].number))) for x, u in zip(xs, axes, strict=False)]
@@ -74,7 +78,7 @@ def parallel_coordinates_svg(search: Search, knobs: Sequence[Knob]) -> str:
     ]
     if search.best_trial == search.default_trial:
         legend[:2] = [("best, which is the default", PALETTE[1], "7 4")]
-    return "".join(parts) + svg_legend(LEFT + 240, 10, legend) + "</svg>"
+    return "".join(parts) + svg_legend(0, 30, legend) + "</svg>"
 
 
 def _offset(one: SettingAxis, number: int) -> float:
@@ -124,5 +128,5 @@ def _names(xs: np.ndarray, names: Sequence[str], under: str) -> str:
         anchor = "start" if i == 0 else "end" if i == len(xs) - 1 else "middle"
         at = x - LEFT if i == 0 else x + RIGHT if i == len(xs) - 1 else x
         parts.append(svg_text(at, y, name, anchor))
-    parts.append(svg_text(WIDTH, TOP - 10, under, "end", fill="#8a8a8a"))
+    parts.append(svg_text(float(xs[-1]) + RIGHT, TOP - 10, under, "end", fill="#8a8a8a"))
     return "".join(parts)

@@ -45,7 +45,8 @@ def finalist_table(search: Search) -> Table:
         for f, gain in zip(finalists, gains, strict=True)
     ]
     scores = [_around(spread, places) for spread in spreads]
-    rows = [[axis_label(objective), *scores], ["against the default", *against]]
+    given = f", mean over {search.inputs[0]} to {search.inputs[-1]} views" if search.inputs else ""
+    rows = [[f"{axis_label(objective)}{given}", *scores], ["against the default", *against]]
     for name, shown in METRIC_NAMES.items():
         if name != objective.name and any(name in f.mean for f in finalists):
             cells = [_around(Spread(_scores(search, f, name)), shown.digits) for f in finalists]

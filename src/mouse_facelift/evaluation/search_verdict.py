@@ -130,6 +130,8 @@ def _verdict_sentence(search: Search, found: Comparison | None) -> str:
         return "Nothing can be compared yet: the default or the best trial has no score."
     objective, default = found.objective, spread_text(found.of_default, found.objective)
     name, best = objective_label(objective), spread_text(found.of_best, found.objective)
+    if search.inputs:
+        name += f" (mean over {search.inputs[0]} to {search.inputs[-1]} input views)"
     seeds = f"over {len(found.of_best.values)} seeds" if found.repeated else "in one run"
     if found.best_is_default:
         return f"Nothing that was tried beats the default: {name} {default} {seeds}{_runner_up(search)}."
@@ -164,7 +166,7 @@ def _worse_elsewhere(search: Search) -> list[str]:
             noise = math.hypot(*(spread.deviation for spread in values))
             if values[1].mean - values[0].mean > noise:
                 worse.append(f"{shown.label} ({' against '.join(spread_text(spread, one) for spread in values)})")
-    return [f"It is worse than the default in {' and '.join(worse)}."] if worse else []
+    return [f"It is worse than the default in {', '.join(worse)}."] if worse else []
 
 
 def _finite_scores(search: Search, finalist: Finalist, name: str) -> tuple[float, ...]:

@@ -150,6 +150,8 @@ class Search:
     """Id of the best trial; where finals were run, the one whose repetitions are best on average. Empty until known."""
     settings: dict[str, str]
     """Search method, scheduler, budget and the like, in words: title -> text."""
+    inputs: tuple[int, ...] = ()
+    """Numbers of input views that every score is a mean over; empty where all are of one number."""
     trials: tuple[Trial, ...] = ()
     finalists: tuple[Finalist, ...] = ()
     """Best first; the default is always among them."""

@@ -26,6 +26,8 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 def test_frames_without_a_value_are_left_out_and_none_gives_nan() -> None:
     found = mean_interval(np.array([1.0, math.nan, 3.0]))
     assert (found.mean, found.frames) == (2.0, 2)
+    alone = mean_interval(np.array([4.0, math.nan]))
+    assert alone.plain() == {"mean": 4.0, "low": None, "high": None, "frames": 1}
     nothing = mean_interval(np.array([math.nan]))
     assert nothing.frames == 0 and math.isnan(nothing.mean)
     assert nothing.plain() == {"mean": None, "low": None, "high": None, "frames": 0}

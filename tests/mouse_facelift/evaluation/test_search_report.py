@@ -64,6 +64,16 @@ def test_views_and_costs_have_sections_where_they_were_measured(tmp_path: Path) 
     assert "Quality and cost" in titles(page) and "not beaten in both foreground PSNR and training time" in page
 
 
+def test_finalists_by_views_are_named_where_their_training_does_not_differ_in_views(tmp_path: Path) -> None:
+    search = weights_search()
+    by_views = {n: {"psnr_foreground": 10.0 + n, "seconds": 0.1 * n, "memory_mib": 9.0} for n in (1, 2, 3)}
+    trials = tuple(dataclasses.replace(t, by_views=by_views) if t.stage == "final" else t for t in search.trials)
+    page = write_search_report(tmp_path / "report.html", dataclasses.replace(search, trials=trials)).read_text()
+    section = page.split("<h2>Quality by number of views</h2>")[1].split("<h2>")[0]
+    assert "<td>default</td>" in section and "<td>best, trial 6</td>" in section and "<th>settings</th>" in section
+    assert "trained with<" not in section and "Ring" not in section and "#0072b2" in section and "#d55e00" in section
+
+
 def test_a_search_that_has_just_begun_has_a_page(tmp_path: Path) -> None:
     begun = dataclasses.replace(weights_search(), trials=(), finalists=(), default_trial="", best_trial="", seconds=0.0)
     page = write_search_report(tmp_path / "report.html", begun).read_text()

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from mouse_facelift.evaluation.search_verdict import compare, duration, headline
+from mouse_facelift.evaluation.search_verdict import UNFINISHED, compare, duration, headline
 from mouse_facelift.evaluation.trials import Objective, Search, finalist
 from tests.searches import views_search, weights_search
 
@@ -53,6 +53,35 @@ def test_a_gain_within_the_spread_is_not() -> None:
 def test_a_loss_is_said() -> None:
     search = with_scores([17.0, 17.1, 17.2], [18.0, 18.1, 18.2])
     assert headline(search)[0].startswith("Not better than the default, by 1.00 dB")
+
+
+@pytest.mark.parametrize(("default_iou", "said"), [(0.82, True), (0.805, False), (0.7, False)])
+def test_what_a_gain_was_paid_with_is_said(default_iou: float, said: bool) -> None:
+    """Mask IoU of the best is 0.79, 0.80 and 0.81."""
+    search = with_scores([18.5, 18.6, 18.7], [17.9, 18.0, 18.1])
+    trials = []
+    for trial in search.trials:
+        iou = 0.01 * (trial.seed - 1) + (0.8 if trial.repeats == "t006" else default_iou)
+        trials.append(dataclasses.replace(trial, scores={**trial.scores, "mask_iou": iou}))
+    again = [[t for t in trials if t.repeats == name] for name in ("t006", "t000")]
+    finalists = tuple(
+        finalist(search.trial(f.repeats), f.is_default, runs) for f, runs in zip(search.finalists, again, strict=True)
+    )
+    lines = headline(dataclasses.replace(search, trials=tuple(trials), finalists=finalists))
+    sentence = "It is worse than the default in mask IoU (0.800 ± 0.010 against 0.820 ± 0.010)."
+    assert (sentence in lines) == said and ("worse" in " ".join(lines)) == said
+
+
+def test_a_mean_over_numbers_of_views_is_called_one() -> None:
+    search = dataclasses.replace(with_scores([18.5, 18.6], [17.9, 18.0]), inputs=(1, 2, 3))
+    assert "foreground PSNR (mean over 1 to 3 input views) 18.55 ± 0.07 dB" in headline(search)[0]
+
+
+def test_an_unfinished_search_says_so() -> None:
+    search = weights_search()
+    assert "Not finished" not in headline(search)[-1]
+    half = dataclasses.replace(search, settings={**search.settings, UNFINISHED: "3 of 8 trials have ended"})
+    assert headline(half)[-1].endswith("Not finished: 3 of 8 trials have ended.")
 
 
 def test_one_seed_each_may_be_luck() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mouse_facelift.cameras import Camera
 from mouse_facelift.photos.fit import fit_words, missing_span, seen_width, trained_width
 from mouse_facelift.photos.framing import spanning
 from tests.synthetic import blob, ring_sample, write_dataset
@@ -14,7 +15,7 @@ SAMPLE = ring_sample(blob(), views=6, size=64)
 WIDTH = 2.7 * 2 * np.tan(np.radians(35) / 2)
 
 
-def zoomed(factor: float):
+def zoomed(factor: float) -> tuple[Camera, ...]:
     """Views that see less by a factor."""
     cameras = []
     for camera in SAMPLE.cameras:
