@@ -9,9 +9,11 @@ import dataclasses
 import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ray import cloudpickle
 from ray.tune import Callback
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
@@ -147,15 +149,13 @@ class PopulationScheduler(PopulationBasedTraining):
 
 
 class BookCallback(Callback):
-    """Tells the book of trials whose process was lost for good, and marks the time of every result."""
+    """Tells the book of trials whose process was lost for good."""
 
     def __init__(self, book: Book, ended: Ended) -> None:
         self.book, self.ended = book, ended
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        error = trial.get_error()
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = f"{type(error).__name__}: {lines[0]}" if lines else "its process was lost"
+        reason = _why_lost(trial)
         self.book.ended(trial.config["trial"]["trial_id"], "failed", reason)
         self.ended()
 
@@ -172,6 +172,15 @@ def _halving(book: Book) -> AsyncHyperBandScheduler | None:
         grace_period=plan.orders.grace_samples,
         reduction_factor=plan.settings.reduction,
     )
+
+
+def _why_lost(trial: TuneTrial) -> str:
+    """What Ray says of a process that is gone, in one line."""
+    # Ray Tune's own accessors look on the storage, where the file arrives later.
+    file = Path(trial.pickled_error_file or "")
+    error = cloudpickle.loads(file.read_bytes()) if file.is_file() else None
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else "its process was lost"
 
 
 def _take_outcome(book: Book, name: str, result: dict[str, Any]) -> bool:

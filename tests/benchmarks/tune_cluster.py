@@ -55,7 +55,7 @@ def main(config: Config) -> int:
         print(f"{trial.trial_id} {trial.status} {trial.reason} after {trial.seconds_total:.0f} s", flush=True)
         if len(book.ends) == config.lose_after:
             cluster.remove_node(nodes.pop(), allow_graceful=False)
-            print(f"a node is gone; {sum(node['Alive'] for node in ray.nodes())} are left", flush=True)
+            print(f"a node of {_NODES} is gone", flush=True)
 
     with tempfile.TemporaryDirectory() as scratch:
         plan = make_plan(
