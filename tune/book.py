@@ -195,8 +195,7 @@ class Book:
     def _suggestion(self, number: int) -> Overrides:
         plan = self.plan
         if number == 0:
-            # A population's members change every setting on the way, so they have to have it.
-            return plan.default_overrides() if plan.scheduler == "pbt" else {}
+            return {}
         if plan.search == "grid":
             return plan.grid[number - 1]
         tried = [spec.overrides for spec in self.specs.values()] + [plan.default_overrides()]

@@ -38,7 +38,8 @@ def settings_in_words(plan: Plan) -> dict[str, str]:
             f"ASHA on samples seen: at {', '.join(map(str, plan.rungs))} one in {settings.reduction} goes on"
         )
     elif plan.scheduler == "pbt":
-        words["early stopping"] = f"population-based training every {orders.grace_samples} samples"
+        words["early stopping"] = f"population-based training every {orders.grace_samples} samples; "
+        words["early stopping"] += "a trial's settings are those it ended with, and finals train with them throughout"
     else:
         words["early stopping"] = "none"
     if plan.finals:

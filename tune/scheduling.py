@@ -125,6 +125,11 @@ class PopulationScheduler(PopulationBasedTraining):
         )
         self.book, self.ended = book, ended
 
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        # Ray Tune wants no searcher that learns beside a population; the book's draws are those of a population.
+        nobody: Any = SimpleNamespace(search_alg=None)
+        super().on_trial_add(nobody, trial)
+
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         name = trial.config["trial"]["trial_id"]
         if _take_outcome(self.book, name, result):
@@ -135,7 +140,8 @@ class PopulationScheduler(PopulationBasedTraining):
             return TrialScheduler.CONTINUE
         self.book.point(name, report)
         last = report["samples_seen"] >= self.book.plan.orders.max_samples
-        if last or self.book.specs[name].stage == "final":
+        if last or name == DEFAULT_TRIAL or self.book.specs[name].stage == "final":
+            # The default is what the population is compared with, and no member of it.
             return TrialScheduler.CONTINUE
         result[OBJECTIVE] = self.book.value(report["scores"], report)
         return super().on_trial_result(tune_controller, trial, result)

@@ -183,6 +183,8 @@ def _tuner(plan: Plan, book: Book, keeper: _Keeper) -> ray.tune.Tuner:
     # Ctrl-C is Ctrl-C, and nobody reads Ray Tune's own result files.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # What decides is worked out here, from what trials report.
+    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     # The search says itself how it goes; Ray Tune would add its tables and complain of the files it did not write.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
@@ -205,7 +207,8 @@ def _tuner(plan: Plan, book: Book, keeper: _Keeper) -> ray.tune.Tuner:
             search_alg=BookSearcher(book),
             scheduler=scheduler,
             num_samples=-1,
-            max_concurrent_trials=resources.side_by_side,
+            # A population takes turns: all of it is there from the start.
+            max_concurrent_trials=plan.trials if plan.scheduler == "pbt" else resources.side_by_side,
             # A process that has trained one trial has torch imported and the renderer compiled.
             reuse_actors=orders.in_process,
         ),

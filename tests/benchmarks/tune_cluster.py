@@ -3,8 +3,8 @@
     python -m tests.benchmarks.tune_cluster --data DATASET [--trials 16] [--steps 10] [--lose-after 4]
 
 The nodes are on this machine (``ray.cluster_utils``), one claimed CPU each; a worker claims half of one, so that the
-trials side by side are bound by the sum and not by the nodes. As soon as `--lose-after` trials have ended, a node that
-runs workers is removed and does not come back. Prints the trials by how they ended, and has status 1 unless every
+trials side by side are bound by the sum and not by the nodes. As soon as `--lose-after` trials have ended, a node is
+removed and does not come back. Prints the trials by how they ended, and has status 1 unless every
 trial ended once and completed.
 """
 
