@@ -135,6 +135,23 @@ def test_a_trial_whose_process_is_lost_for_good_is_a_reason_and_the_others_go_on
     assert [t.status for t in Search.read(out).trials if t is not lost].count("completed") == 2
 
 
+@pytest.mark.slow
+def test_a_population_copies_its_best_and_leaves_the_default_alone(
+    dataset: Path, tmp_path: Path, ray_session: None
+) -> None:
+    out, space = tmp_path / "search", tmp_path / "space.yaml"
+    space.write_text("kind: gslrm\naxes: {optimiser.lr: {low: 1.0e-6, high: 1.0e-2, scale: log}}\n")
+    more = ["--scheduler", "pbt", "--search", "random", "--trials", "4", "--grace-samples", "20", "--finalists", "0"]
+    given = arguments(dataset, out, space, *more)
+    del given[given.index("none") - 1 : given.index("none") + 1]
+    assert main(given) == 0
+    suggested = {e["trial_id"]: e["overrides"] for e in journal(out) if e["event"] == "suggested"}
+    trials = Search.read(out).trials
+    assert [trial.status for trial in trials] == ["completed"] * 4 and not trials[0].overrides
+    assert any(trial.overrides != suggested[trial.trial_id] for trial in trials), "nobody copied anybody"
+    assert {trial.samples_seen for trial in trials} == {60}
+
+
 @pytest.mark.parametrize(
     ("space", "more", "said"),
     [
