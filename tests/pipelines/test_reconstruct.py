@@ -150,7 +150,7 @@ def test_a_killed_run_goes_on_to_the_same_set_of_outputs(workplace: Path, tmp_pa
     processes = descendants(run.pid)
     run.kill()
     run.wait()
-    # Its workers would end by themselves, after half a minute, when they find their driver gone.
+    # Its workers would end by themselves when they find their driver gone, but only after a while.
     for pid in processes:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
