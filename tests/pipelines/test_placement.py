@@ -90,6 +90,33 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_where_nobody_has_a_role_work_goes_anywhere(ray_session: None) -> None:
+    import ray
+
+    assert selector(PlacementConfig(), "decode") == selector(PlacementConfig(), "train") == {}
+    assert resources_of({})["CPU"] == ray.cluster_resources()["CPU"]
+    assert resources_of({ROLE_LABEL: "train"}) == {}
+
+
+def test_a_machine_that_never_comes_is_said_in_one_line(ray_session: None) -> None:
+    with pytest.raises(InputError, match="role train came within 0 minutes.*--placement.roles auto"):
+        selector(PlacementConfig(roles="always", start_minutes=0), "train")
+
+
+@pytest.mark.parametrize("wrong", [{"task_cpus": 0}, {"spare_cpus": -1}, {"start_minutes": -1}])
+def test_shares_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        PlacementConfig(**wrong)  # pyright: ignore[reportArgumentType]
+
+
+def test_placement_decides_nothing_about_the_result() -> None:
+    """So a run that was stopped goes on elsewhere."""
+    from training.launch import FREE_ON_RESUME
+
+    assert "placement" in FREE_ON_RESUME
+
+
+# Last in its file: a simulated cluster that is shut down takes this process's access to the real one's store with it.
 @pytest.mark.slow
 def test_each_machine_does_what_it_is_for_and_a_missing_one_is_waited_for(folders: Path) -> None:
     from ray.cluster_utils import Cluster
@@ -121,29 +148,3 @@ def test_each_machine_does_what_it_is_for_and_a_missing_one_is_waited_for(folder
     by_name = {stage["stage"]: stage for stage in stages}
     assert 0 <= by_name["train"]["waited_for_data_seconds"] <= by_name["train"]["seconds"]
     assert by_name["stream train"]["ray_data"] and by_name["read val"]["ray_data"]
-
-
-def test_where_nobody_has_a_role_work_goes_anywhere(ray_session: None) -> None:
-    import ray
-
-    assert selector(PlacementConfig(), "decode") == selector(PlacementConfig(), "train") == {}
-    assert resources_of({})["CPU"] == ray.cluster_resources()["CPU"]
-    assert resources_of({ROLE_LABEL: "train"}) == {}
-
-
-def test_a_machine_that_never_comes_is_said_in_one_line(ray_session: None) -> None:
-    with pytest.raises(InputError, match="role train came within 0 minutes.*--placement.roles auto"):
-        selector(PlacementConfig(roles="always", start_minutes=0), "train")
-
-
-@pytest.mark.parametrize("wrong", [{"task_cpus": 0}, {"spare_cpus": -1}, {"start_minutes": -1}])
-def test_shares_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(InputError, match=next(iter(wrong))):
-        PlacementConfig(**wrong)  # pyright: ignore[reportArgumentType]
-
-
-def test_placement_decides_nothing_about_the_result() -> None:
-    """So a run that was stopped goes on elsewhere."""
-    from training.launch import FREE_ON_RESUME
-
-    assert "placement" in FREE_ON_RESUME

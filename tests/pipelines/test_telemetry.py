@@ -55,8 +55,9 @@ def test_units_are_told_exported_and_kept(tmp_path: Path, ray_session: None, cap
     while time.monotonic() < deadline and not all(name in page for name in wanted):
         time.sleep(1)
         page = metrics()
-    values = {line.split(" ")[0]: float(line.split(" ")[1]) for line in page.splitlines() if "mouse_facelift" in line
-              and not line.startswith("#")}  # fmt: skip
+    told_lines = [line for line in page.splitlines() if "mouse_facelift" in line and not line.startswith("#")]
+    # Labels may hold spaces, such as those of another test's stages.
+    values = {name: float(value) for name, _, value in (line.rpartition(" ") for line in told_lines)}
     units = {name: value for name, value in values.items() if name.startswith(wanted[0]) and 'stage="dig"' in name}
     assert list(units.values()) == [4.0]
     assert [v for name, v in values.items() if name.startswith(wanted[1]) and 'run="run7"' in name] == [12.5]

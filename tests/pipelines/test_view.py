@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import signal
 import subprocess
@@ -19,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 def test_the_page_answers_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     write_ply(tmp_path / "a.ply", blob())
     command = [sys.executable, "-m", "mouse_facelift.cli", "view", str(tmp_path / "a.ply"), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    pipe = subprocess.PIPE
+    # Where the tests run in the background, a shell has their Ctrl-C ignored, and children inherit that.
+    hear = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, preexec_fn=hear)
     try:
         assert process.stdout is not None
         line = next(line for line in process.stdout if line.startswith("view: open "))
