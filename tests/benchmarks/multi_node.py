@@ -247,11 +247,13 @@ def main(config: Config) -> int:
         print(f"{'job':12} {'fault':7} {'exit':>4} {'recovery s':>10} {'all s':>6}  {'result':14} lost, or under way")
         peace: dict[str, str] = {}
         for name in config.jobs:
+            earlier = JOBS[name](config, place, place / "none", place / "none" / name).result()
+            if earlier != NOTHING:
+                peace[name] = earlier
             for fault in config.faults:
-                work = JOBS[name](config, place, place / "none", place / fault / name)
-                if fault == "none" and work.result() != NOTHING:
-                    peace[name] = work.result()
+                if fault == "none" and name in peace:
                     continue
+                work = JOBS[name](config, place, place / "none", place / fault / name)
                 outcome = FAULTS[fault](hosts, work, f"{name}-{fault}")
                 result = work.result()
                 same = outcome.status == 0 and result == peace.setdefault(name, result)
