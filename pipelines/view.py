@@ -15,6 +15,7 @@ import tyro
 from mouse_facelift.cli import run_verb
 from mouse_facelift.config import parse
 from mouse_facelift.results import Units, open_result
+from mouse_facelift.viewer.screen import Drawing
 from mouse_facelift.viewer.viewer import Viewer, ViewerConfig
 
 
@@ -32,6 +33,9 @@ class ViewConfig:
     """Address to listen at. The default reaches this machine alone; 0.0.0.0 lets the network in, without a password."""
     port: int = ViewerConfig.port
     """Port to listen at; the next free one is taken where it is in use. 0: any free port."""
+    draw: Drawing = ViewerConfig.draw
+    """browser: it draws, with its graphics card, after a first picture drawn here. server: every picture is drawn here
+    and sent. auto: the server for a browser without a graphics card, as in a remote desktop."""
 
 
 def view(config: ViewConfig) -> Viewer:
@@ -40,7 +44,7 @@ def view(config: ViewConfig) -> Viewer:
     Raises:
         InputError: a path that cannot be shown, or an address that cannot be listened at.
     """
-    server = ViewerConfig(config.host, config.port)
+    server = ViewerConfig(config.host, config.port, config.draw)
     return Viewer([open_result(path, config.units) for path in config.paths], server)
 
 

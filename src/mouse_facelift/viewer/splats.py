@@ -31,16 +31,11 @@ class Splats:
     opacities: Float[np.ndarray, "n 1"]
 
 
-def splats(gaussians: Gaussians, factor: float, offset: Float[np.ndarray, "3"]) -> Splats:
-    """Gaussians in the viewer's world, `factor * X + offset`; colours are clipped to [0, 1]."""
-    means, scales, rotations, opacities, colours = gaussians.detach().to("cpu").tensors()
-    axes = rotation_matrices(rotations.float()) * (scales.float() * factor)[:, None]
-    return Splats(
-        (means.double().numpy() * factor + offset).astype(np.float32),
-        (axes @ axes.mT).numpy(),
-        colours.float().clamp(0, 1).numpy(),
-        opacities.float()[:, None].numpy(),
-    )
+def splats(gaussians: Gaussians) -> Splats:
+    """Single-precision Gaussians in the viewer's world, on the CPU; colours are clipped to [0, 1]."""
+    means, scales, rotations, opacities, colours = gaussians.tensors()
+    axes = rotation_matrices(rotations) * scales[:, None]
+    return Splats(means.numpy(), (axes @ axes.mT).numpy(), colours.clamp(0, 1).numpy(), opacities[:, None].numpy())
 
 
 def extent(gaussians: Gaussians) -> tuple[Float[np.ndarray, "3"], float]:

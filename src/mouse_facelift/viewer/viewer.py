@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
+import torch
 import viser
 from jaxtyping import Float
 
 from mouse_facelift.errors import InputError
+from mouse_facelift.gaussians.gaussians import Gaussians
 from mouse_facelift.results import Result
-from mouse_facelift.viewer.splats import SCENE_RADIUS, extent, frustum, splats
+from mouse_facelift.viewer.painter import Painter, Sight
+from mouse_facelift.viewer.screen import Drawing, Scene, Screen
+from mouse_facelift.viewer.splats import SCENE_RADIUS, extent, frustum
 
 # Distance between results that stand side by side, in radii of the largest.
 _APART = 2.4
@@ -26,10 +30,11 @@ _PLAYING_FPS = 10.0
 
 @dataclass(frozen=True)
 class ViewerConfig:
-    """Where the page is served: this machine alone unless told otherwise; port 0 is any free one."""
+    """Where the page is served: this machine alone unless told otherwise; port 0 is any free one. And who draws."""
 
     host: str = "127.0.0.1"
     port: int = 8080
+    draw: Drawing = "auto"
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -52,8 +57,9 @@ class Viewer:
         self._results = list(results)
         self._placing = _Placing.of(self._results)
         self._moments = max(map(len, self._results))
-        self._shown = threading.Lock()
-        self._nodes: dict[str, viser.GaussianSplatHandle] = {}
+        self._showing = threading.Lock()
+        self._scene: Scene = {}
+        self._screens: dict[int, Screen] = {}
         self._frusta: dict[str, list[viser.CameraFrustumHandle]] = {}
         _require_address(config.host)
         self.server = viser.ViserServer(config.host, config.port, "mouse-facelift", verbose=False)
@@ -62,22 +68,38 @@ class Viewer:
         self._set_scene()
         self._add_controls()
         self.show(0)
+        self._painter = Painter()
+        self._draw: Drawing = config.draw
+        self.server.on_client_connect(self._connect)
+        self.server.on_client_disconnect(self._disconnect)
 
     def show(self, moment: int) -> None:
         """Show a moment of every result; of one with fewer moments, its last."""
-        with self._shown, self.server.atomic():
-            words = []
+        with self._showing, self.server.atomic():
+            words, scene = [], {}
             for number, result in enumerate(self._results):
                 position = min(moment, len(result) - 1)
-                self._show_gaussians(number, result, position)
+                if result.gaussians is not None:
+                    scene[f"/{number + 1}/gaussians"] = self._placing.place(number, result.gaussians(position))
                 self._show_cameras(number, result, position)
-                when = f", {result.times[position]:.3f} s" if any(result.times) else ""
+                # A time just below 0 rounds to -0.
+                when = f", {round(result.times[position], 3) + 0.0:.3f} s" if any(result.times) else ""
                 words.append(f"**{number + 1}** {result.labels[position]}{when}")
             self._words.content = "\n\n".join(words)
+            self._scene = scene
+            for screen in self._screens.values():
+                screen.show(scene)
+
+    def drawing(self) -> list[Drawing]:
+        """Who draws for each browser that is connected; auto until that is known."""
+        with self._showing:
+            return [screen.drawing for screen in self._screens.values()]
 
     def stop(self) -> None:
         """End the server."""
         self._stopped.set()
+        for screen in list(self._screens.values()):
+            screen.stop()
         self.server.stop()
 
     def __enter__(self) -> Viewer:
@@ -120,16 +142,14 @@ class Viewer:
                 self.slider.value = (int(self.slider.value) + 1) % self._moments
                 self._stopped.wait(max(0.0, begun + 1 / float(self._rate.value) - time.monotonic()))
 
-    def _show_gaussians(self, number: int, result: Result, position: int) -> None:
-        if result.gaussians is None:
-            return
-        drawn = splats(result.gaussians(position), self._placing.factor, self._placing.offset(number))
-        name = f"/{number + 1}/gaussians"
-        arrays = (drawn.centers, drawn.covariances, drawn.rgbs, drawn.opacities)
-        if name in self._nodes:
-            self._nodes[name].set_gaussians(*arrays)
-        else:
-            self._nodes[name] = self.server.scene.add_gaussian_splats(name, *arrays)
+    def _connect(self, client: viser.ClientHandle) -> None:
+        with self._showing:
+            opening = Sight.opening(self.server, client.camera)
+            self._screens[client.client_id] = Screen(client, opening, self._painter, self._draw, self._scene)
+
+    def _disconnect(self, client: viser.ClientHandle) -> None:
+        with self._showing:
+            self._screens.pop(client.client_id).stop()
 
     def _show_cameras(self, number: int, result: Result, position: int) -> None:
         if result.sample is None:
@@ -168,6 +188,12 @@ class _Placing:
     def offset(self, number: int) -> Float[np.ndarray, "3"]:
         """What moves the middle of a result's first moment into its place in the row along x."""
         return np.array([_APART * SCENE_RADIUS * number, 0.0, 0.0]) - self.factor * self.middles[number]
+
+    def place(self, number: int, gaussians: Gaussians) -> Gaussians:
+        """A result's Gaussians in the viewer's world, in single precision on the CPU."""
+        offset = torch.from_numpy(self.offset(number))
+        single = gaussians.detach().to("cpu", torch.float32)
+        return single.transformed(self.factor, -offset / self.factor)
 
     @property
     def middle(self) -> Float[np.ndarray, "3"]:
