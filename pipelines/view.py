@@ -6,6 +6,7 @@ A `.ply` or `.splat`, a sequence file, a folder of reconstructed samples, or a d
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="mouse-facelift view",
         description="Results in a browser tab: Gaussians, sequences, cameras and pictures, side by side.",
     )
+    # viser warns of every message to a tab that has been closed, which is how tabs end.
+    warnings.filterwarnings("ignore", "Queued a .* on a closed connection", UserWarning)
     with view(config) as viewer:
         print(f"view: open {viewer.url} in a browser; Ctrl-C ends it", flush=True)
         try:

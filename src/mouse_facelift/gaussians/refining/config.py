@@ -60,8 +60,9 @@ class RefineConfig:
         InputError: a number out of range.
     """
 
-    steps: int = 150
-    """Optimiser steps; 0 gives the Gaussians back as they are."""
+    steps: int = 300
+    """Optimiser steps; 0 gives the Gaussians back as they are. On a rig's own cameras, left out in turn (256 px, two
+    frames), 150 / 300 / 600 gave 20.1 / 20.9 / 21.1 dB and mask IoU 0.883 / 0.897 / 0.906."""
     views_per_step: int = 3
     """Views drawn per step, in turns; all of them when there are fewer."""
     mean_rate: float = 0.15
@@ -82,8 +83,9 @@ class RefineConfig:
     """Weight of the mean absolute difference of alpha and mask."""
     structure: float = 0.2
     """Weight of 1 - SSIM; 0 does without."""
-    opacity: float = 0.1
-    """Weight of the mean opacity: thins out what no view needs."""
+    opacity: float = 0.3
+    """Weight of the mean opacity: thins out what no view needs. On the same cameras, 0.1 / 0.3 gave 20.0 / 20.1 dB and
+    IoU 0.879 / 0.883 after 150 steps; 0.6 is no better after 300."""
     drift: float = 0.1
     """Weight of how differently neighbours have moved since the start (pixels): a surface moves as a whole."""
     speckle: float = 0.1
