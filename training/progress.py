@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -120,7 +120,9 @@ class _View:
             self._line(f"  {line}")
 
     def _line(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
+        # Where nobody reads any more (`2>&1 | head`), the run is worth finishing all the same.
+        with suppress(BrokenPipeError):
+            tqdm.write(text, file=sys.stderr)
 
 
 def _fact(value: Any) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
+import select
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from mouse_facelift import __version__
 from mouse_facelift.errors import InputError
@@ -47,13 +49,27 @@ Main = Callable[[Sequence[str] | None], int | None]
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 + SIGINT, as shells expect."""
 
+READER_GONE = 141
+"""Exit status when the reader of the output has left (`| head`): 128 + SIGPIPE, what shells see of other programs. The
+signal itself stays ignored: it would kill a run, Ray's processes left behind, for any connection that breaks."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        The exit status: 0 on success, 1 for input that cannot be used, 2 for a command line that cannot be understood.
+        The exit status: 0 on success, 1 for input that cannot be used, 2 for a command line that cannot be understood,
+        `INTERRUPTED` or `READER_GONE`.
     """
+    return _run(_command, argv)
+
+
+def run_verb(main: Main, argv: Sequence[str] | None = None) -> NoReturn:
+    """Run an application's `main` and leave the process with its exit status; for `if __name__ == "__main__"`."""
+    sys.exit(_run(main, argv))
+
+
+def _command(argv: Sequence[str] | None) -> int | None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
@@ -65,14 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for words in (2, 1):
         verb = " ".join(arguments[:words])
         if verb in VERBS:
-            return _run(_load(VERBS[verb][0]), arguments[words:])
+            return _load(VERBS[verb][0])(arguments[words:])
     print(f"{PROG}: {_unknown(arguments)}", file=sys.stderr)
     return 2
-
-
-def run_verb(main: Main, argv: Sequence[str] | None = None) -> NoReturn:
-    """Run an application's `main` and leave the process with its exit status; for `if __name__ == "__main__"`."""
-    sys.exit(_run(main, argv))
 
 
 def _load(module: str) -> Main:
@@ -80,6 +91,25 @@ def _load(module: str) -> Main:
 
 
 def _run(main: Main, argv: Sequence[str] | None) -> int:
+    try:
+        try:
+            status = _in_one_line(main, argv)
+        except SystemExit:
+            # How `--help` ends.
+            _flush()
+            raise
+        _flush()
+        return status
+    except BrokenPipeError:
+        gone = [stream for stream in _outputs() if _reader_is_gone(stream)]
+        if not gone:
+            raise
+        for stream in gone:
+            _discard(stream)
+        return READER_GONE
+
+
+def _in_one_line(main: Main, argv: Sequence[str] | None) -> int:
     try:
         return main(argv) or 0
     except InputError as error:
@@ -91,6 +121,34 @@ def _run(main: Main, argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _flush() -> None:
+    """What is still buffered would otherwise fail where nobody can catch it, in the interpreter's last moments."""
+    for stream in _outputs():
+        stream.flush()
+
+
+def _outputs() -> list[TextIO]:
+    """Without those that were closed before the start (`>&-`), which Python has as None."""
+    return [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
+
+
+def _reader_is_gone(stream: TextIO) -> bool:
+    """Whether a stream is a pipe that nobody reads any more; a broken pipe may also be another one, as to a program."""
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), select.POLLOUT)
+    except OSError:  # no file at all
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _discard(stream: TextIO) -> None:
+    """Whatever is written to a stream from now on, by the interpreter at its end too, goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _help() -> str:

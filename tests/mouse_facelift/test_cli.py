@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -85,6 +87,41 @@ def test_failures_end_in_one_line(what: str, status: int, line: str) -> None:
 def test_a_bug_keeps_its_traceback() -> None:
     done = run("-c", APPLICATION.format(what="ValueError('a bug')"))
     assert done.returncode == 1 and "Traceback" in done.stderr and "a bug" in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("arguments", "shut"),
+    [
+        (["-m", "mouse_facelift.cli", "--help"], "stdout"),
+        (["-m", "mouse_facelift.cli", "train", "gslrm", "--help"], "stdout"),
+        (["-m", "mouse_facelift.cli", "inspect", "/nowhere"], "stderr"),
+        (["-c", APPLICATION.format(what="SystemExit([print('last words', end=''), 0][1])")], "stdout"),
+    ],
+)
+def test_a_reader_that_leaves_ends_a_verb_silently(arguments: list[str], shut: str, unbuffered: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    other = "stderr" if shut == "stdout" else "stdout"
+    with os.fdopen(write, "wb") as pipe:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            **{shut: pipe, other: subprocess.PIPE},
+            cwd=ROOT,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            timeout=60,
+        )
+    assert (done.returncode, getattr(done, other)) == (128 + signal.SIGPIPE, b"")
+
+
+def test_closed_outputs_are_nothing_to_fail_for() -> None:
+    closed = 'exec "$0" -m mouse_facelift.cli --version >&- 2>&-'
+    assert subprocess.run(["sh", "-c", closed, sys.executable], cwd=ROOT, timeout=60).returncode == 0
+
+
+def test_a_broken_pipe_to_something_else_is_no_silence() -> None:
+    done = run("-c", APPLICATION.format(what="BrokenPipeError(32, 'ffmpeg is gone')"))
+    assert done.returncode == 1 and "ffmpeg is gone" in done.stderr
 
 
 def test_bad_option_and_bad_input_of_a_real_verb() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,19 @@ def test_plain_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFi
         "step 20/20: held out (3 samples): score 9.00 (baseline 12.00)  ** BELOW THE BASELINE **",
         "step 20/20: loss undefined, 3 steps refused, 1.0 samples/s, waiting for data 25%, 0 s left",
     ]
+
+
+def test_a_run_goes_on_when_nobody_reads_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    with open(write, "w", buffering=1) as pipe:
+        with monkeypatch.context() as patched:
+            patched.setattr("sys.stderr", pipe)
+            with shown(_config(tmp_path), VERDICT):
+                log.append({"event": "start", "step": 0, "parameters": 1234})
+        with pytest.raises(BrokenPipeError):
+            pipe.flush()
+        # Closing it would fail for the same line.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), write)
+    assert (tmp_path / "report.html").exists()
