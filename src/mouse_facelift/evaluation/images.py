@@ -16,13 +16,14 @@ from jaxtyping import Float, UInt8
 
 Image = Float[np.ndarray, "h w c"] | UInt8[np.ndarray, "h w c"]
 WHITE = (1.0, 1.0, 1.0)
+_FONT, _FONT_SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 # The error that saturates an error map: a quarter of the range is a gross mistake on dark fur (0.15 to 0.3).
 ERROR_CEILING = 0.25
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One picture of a contact sheet and the words under it."""
+    """One picture of a contact sheet and the words under it, wrapped to its width; a line break stays one."""
 
     image: Image
     caption: str = ""
@@ -38,6 +39,8 @@ class SheetStyle:
     """White between pictures."""
     caption: int = 20
     """Height of a line of caption; a row without captions has none."""
+    margin: int = 8
+    """What a caption leaves free at its right: with the gap more than a space, so that neighbours read apart."""
 
 
 def as_float(image: Image) -> Float[np.ndarray, "h w c"]:
@@ -132,18 +135,21 @@ def _strip(row: Sequence[Panel], style: SheetStyle) -> UInt8[np.ndarray, "h w 3"
     """One row of a sheet: pictures top-aligned, captions below."""
     pictures = [_fit(as_uint8(composite(panel.image)), style.cell) for panel in row]
     picture_height = max(p.shape[0] for p in pictures)
-    caption_height = style.caption if any(panel.caption for panel in row) else 0
-    height = style.gap + picture_height + caption_height
+    captions = [_wrapped(panel.caption, p.shape[1] - style.margin) for panel, p in zip(row, pictures, strict=True)]
+    height = style.gap + picture_height + max(map(len, captions)) * style.caption
     width = style.gap + sum(p.shape[1] + style.gap for p in pictures)
     strip = np.full((height + style.gap // 2, width, 3), 255, dtype=np.uint8)
     x = style.gap
-    for panel, picture in zip(row, pictures, strict=True):
+    for lines, picture in zip(captions, pictures, strict=True):
         h, w = picture.shape[:2]
         # A hairline frame: an animal on white would otherwise have no picture around it.
         cv2.rectangle(strip, (x - 1, style.gap - 1), (x + w, style.gap + h), (225, 225, 225), 1)
         strip[style.gap : style.gap + h, x : x + w] = picture
-        if panel.caption:
-            _write_caption(strip, panel.caption, x, style.gap + picture_height, w, style.caption)
+        for number, line in enumerate(lines):
+            top = style.gap + picture_height + number * style.caption
+            box = strip[top : top + style.caption, x : x + w]
+            # The darker of both: the picture's frame reaches into the box.
+            np.minimum(box, _written(line, w, style.caption), out=box)
         x += w + style.gap
     return strip
 
@@ -155,9 +161,36 @@ def _fit(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h w
     return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST if factor >= 1 else cv2.INTER_AREA)
 
 
-def _write_caption(strip: UInt8[np.ndarray, "h w 3"], text: str, x: int, y: int, width: int, height: int) -> None:
-    """Dark grey text in a box, shrunk until it fits."""
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.45
-    (text_width, _), _ = cv2.getTextSize(text, font, size, 1)
-    size *= min(1.0, width / max(text_width, 1))
-    cv2.putText(strip, text, (x, y + round(0.75 * height)), font, size, (60, 60, 60), 1, cv2.LINE_AA)
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines that fit into ``width`` pixels: broken between words, a longer word shortened; none of no text."""
+    lines = []
+    for paragraph in text.splitlines():
+        line = ""
+        for word in (_shortened(word, width) for word in paragraph.split()):
+            if line and _text_width(f"{line} {word}") > width:
+                lines.append(line)
+                line = word
+            else:
+                line = f"{line} {word}" if line else word
+        lines.append(line)
+    return lines
+
+
+def _shortened(word: str, width: int) -> str:
+    """A word without its middle if it is too wide: names of recordings differ at the front, of frames at the end."""
+    short, kept = word, len(word)
+    while kept > 0 and _text_width(short) > width:
+        kept -= 1
+        short = f"{word[: kept - kept // 2]}..{word[len(word) - kept // 2 :]}"
+    return short
+
+
+def _text_width(text: str) -> int:
+    return cv2.getTextSize(text, _FONT, _FONT_SIZE, 1)[0][0]
+
+
+def _written(text: str, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Dark grey text on a white box of its own, beyond which nothing of it can reach."""
+    box = np.full((height, width, 3), 255, dtype=np.uint8)
+    place = (0, round(0.75 * height))
+    return cv2.putText(box, text, place, _FONT, _FONT_SIZE, (60, 60, 60), 1, cv2.LINE_AA)  # type: ignore[return-value]

@@ -25,7 +25,7 @@ def sample_sheet(samples: Sequence[Sample], cell: int = 224) -> UInt8[np.ndarray
     for sample in samples:
         rows.append(
             [
-                Panel(composite(image, _BACKGROUND), f"{sample.sample_id}  cam {camera.name}  IoU {iou:.3f}")
+                Panel(composite(image, _BACKGROUND), f"{sample.sample_id}\ncam {camera.name}, IoU {iou:.3f}")
                 for image, camera, iou in zip(
                     sample.images, sample.cameras, sample.agreement.view_hull_iou, strict=True
                 )

@@ -69,6 +69,42 @@ def test_sheet_shows_every_pixel_of_small_pictures() -> None:
     assert caption.min() < 200, "the caption is written under its picture"
 
 
+@pytest.mark.parametrize("cell", [16, 48, 128, 224, 512])
+def test_captions_of_neighbours_stay_apart_and_readable(cell: int) -> None:
+    grey = np.full((8, 8, 3), 100, dtype=np.uint8)
+    name = "recording_2026-11-03_cage_4_mouse_b-000123\ncam front_right, IoU 0.987"
+    style = SheetStyle(cell=cell)
+    sheet = images.contact_sheet([[Panel(grey, name)] * 3], style)
+    under = sheet[style.gap + cell + 1 :]
+    pitch = cell + style.gap
+    for column in range(3):
+        right = style.gap + column * pitch + cell
+        words = under[:, right - cell : right - style.margin]
+        assert words.min() < 150, "every picture has its words, in ink that is not thinned by shrinking"
+        assert under[:, right - style.margin : right + style.gap].min() == 255
+        assert np.array_equal(words, under[:, style.gap : style.gap + cell - style.margin])
+
+
+def test_a_caption_is_wrapped_between_words_and_a_long_word_loses_its_middle() -> None:
+    grey = np.full((8, 8, 3), 100, dtype=np.uint8)
+
+    def caption(text: str) -> np.ndarray:
+        return images.contact_sheet([[Panel(grey, text)]], SheetStyle(cell=96))[8 + 96 + 1 :]
+
+    assert np.array_equal(caption("camera three frame 12"), caption("camera three\nframe 12"))
+    long, other_end, other_middle = (caption(f"recording_of_{x}") for x in ("a_mouse_01", "a_mouse_02", "b_house_01"))
+    assert np.array_equal(long, other_middle) and not np.array_equal(long, other_end)
+    assert len(long) == len(caption("short")) < len(caption("two\nlines"))
+
+
+def test_a_white_picture_has_a_whole_frame_above_its_caption() -> None:
+    white = np.full((8, 8, 3), 255, dtype=np.uint8)
+    sheet = images.contact_sheet([[Panel(white, "white")]], SheetStyle(cell=64, gap=8))
+    square = sheet[7:73, 7:73]
+    for edge in (square[0], square[-1], square[:, 0], square[:, -1]):
+        assert edge.max() < 250
+
+
 def test_sheet_keeps_aspect_ratio() -> None:
     wide = np.zeros((10, 20, 3), dtype=np.uint8)
     sheet = images.contact_sheet([[Panel(wide)]], SheetStyle(cell=40, gap=0))
