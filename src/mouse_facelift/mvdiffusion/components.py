@@ -223,7 +223,7 @@ READERS: Mapping[str, Callable[[Path], Any]] = MappingProxyType(
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """The libraries draw a bar for every component they read; an application has its own."""
+    """The libraries draw a bar for every component they read or write; an application has its own."""
     shown = [
         (logging, logging.is_progress_bar_enabled())
         for logging in (diffusers.utils.logging, transformers.utils.logging)

@@ -213,7 +213,8 @@ def save_pipeline(pipeline: MVDiffusion, folder: Path) -> None:
         absent = name != "unet" and parts[name] is None
         index[name] = [None, None] if absent else list(components.published_class(name, parts.get(name)))
         if not absent and name != "unet":
-            parts[name].save_pretrained(folder / name)
+            with components.without_progress_bars():
+                parts[name].save_pretrained(folder / name)
     components.write_unet(pipeline.model.unet, folder / "unet")
     model = pipeline.model
     write_tokens(folder / TOKENS_FILE, SlotTokens(model.tokens, model.slots, model.learned))

@@ -28,7 +28,7 @@ from mouse_facelift.gslrm.augment import mirrored
 from mouse_facelift.gslrm.batch import Batch
 from mouse_facelift.mvdiffusion.unet import REFERENCE_AND_TARGET, CameraConditioning
 from mouse_facelift.samples.reduction import reduced_images, reduced_intrinsics, reduction_factor
-from mouse_facelift.samples.schema import decode_image
+from mouse_facelift.samples.schema import decode_image, placed
 
 Row = Mapping[str, Any]
 
@@ -118,7 +118,8 @@ def decode_reduced(row: Row, size: int) -> DecodedViews:
     w2c, fxfycxcy = row_cameras(row)
     for image, name, own in zip(row["images"], row["camera"], fxfycxcy, strict=True):
         where = f"sample {row['sample_id']}, camera {name}"
-        picture = decode_image(image["bytes"])
+        with placed(where):
+            picture = decode_image(image["bytes"])
         height, width = picture.shape[:2]
         if height != width or height < size:
             raise InputError(

@@ -95,11 +95,6 @@ def prepare(one: Found, generator: Generator | None, seed: int, photo: PhotoOpti
     return _given_views(one, generator, photo) if one.has_views else _generated_views(one, generator, seed, photo)
 
 
-def sampling_of(photo: PhotoOptions) -> SamplingConfig:
-    """How the generator is sampled."""
-    return SamplingConfig(steps=photo.steps, guidance=photo.guidance)
-
-
 def _generated_views(one: Found, generator: Generator | None, seed: int, photo: PhotoOptions) -> Prepared:
     assert generator is not None
     picture = read_picture(one.path)
@@ -107,7 +102,8 @@ def _generated_views(one: Found, generator: Generator | None, seed: int, photo: 
     rig = generator.rig
     reference = framed(cutout, rig.image_size, photo.extent or rig.extent)
     own = object_seed(seed, picture_digest(one))
-    views = generate_views(generator.pipeline, rig, reference[None], [own], sampling_of(photo))[0]
+    sampling = SamplingConfig(steps=photo.steps, guidance=photo.guidance)
+    views = generate_views(generator.pipeline, rig, reference[None], [own], sampling)[0]
     sample = sample_of_views(views, rig.cameras, Provenance(one.name, CAPTURE, generator.fingerprint))
     if not views[..., 3].max(axis=(1, 2)).min() > 127:
         raise InputError(f"{one.path}: the generator made a view without an animal in it; try another --seed")

@@ -37,6 +37,14 @@ def test_a_saved_pipeline_samples_bit_for_bit_alike(pipeline: MVDiffusion, tmp_p
     assert again.model.slots == FACELIFT_SLOTS and again.prompter is not None
 
 
+def test_saving_and_reading_say_nothing(
+    pipeline: MVDiffusion, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save_pipeline(pipeline, tmp_path / "kept")
+    load_pipeline(tmp_path / "kept")
+    assert capfd.readouterr() == ("", ""), "the libraries' bars would tear an application's own apart"
+
+
 def test_a_pixel_model_keeps_its_learned_tokens(pixel_pipeline: MVDiffusion, tmp_path: Path) -> None:
     save_pipeline(pixel_pipeline, tmp_path / "kept")
     again = load_pipeline(tmp_path / "kept")

@@ -95,6 +95,9 @@ def test_views_of_one_size_keep_their_cameras_exactly() -> None:
     tall = dict(ROW, images=row_from_sample(replace(sample, images=sample.images[:, :24]))["images"])
     with pytest.raises(InputError, match="ring-000000, camera turntable_000: an image of 32x24 px"):
         decode_reduced(tall, 16)
+    damaged = dict(ROW, images=[{"bytes": b"not an image", "path": ""}] * 6)
+    with pytest.raises(InputError, match="ring-000000, camera turntable_000: an image .* is damaged; restore the data"):
+        decode_reduced(damaged, 16)
 
 
 def test_pictures_lie_over_their_samples_own_level() -> None:

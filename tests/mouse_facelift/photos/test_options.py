@@ -6,9 +6,7 @@ import pytest
 
 from mouse_facelift.config import from_plain, to_plain
 from mouse_facelift.errors import InputError
-from mouse_facelift.mvdiffusion.sampling import SamplingConfig
 from mouse_facelift.photos.options import PhotoOptions
-from mouse_facelift.photos.preparing import sampling_of
 
 
 def test_options_survive_a_configuration_file() -> None:
@@ -20,8 +18,3 @@ def test_options_survive_a_configuration_file() -> None:
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="--photo"):
         PhotoOptions(**wrong)
-
-
-def test_what_is_not_said_is_the_samplers_default() -> None:
-    assert sampling_of(PhotoOptions()) == SamplingConfig()
-    assert sampling_of(PhotoOptions(guidance=1.0)) == SamplingConfig(guidance=1.0)

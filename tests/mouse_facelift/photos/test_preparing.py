@@ -9,6 +9,7 @@ import pytest
 
 from mouse_facelift.cameras.poses import facelift_rig
 from mouse_facelift.errors import InputError
+from mouse_facelift.mvdiffusion.sampling import SamplingConfig
 from mouse_facelift.photos.options import PhotoOptions
 from mouse_facelift.photos.preparing import Generator, load_generator, picture_digest, prepare
 from mouse_facelift.photos.reading import Found
@@ -45,6 +46,21 @@ def test_a_photo_becomes_views_of_the_generators_cameras(generator: Generator, t
     assert picture_digest(copy) == picture_digest(found)
     assert (prepare(copy, generator, 0, QUICK).sample.images == made.sample.images).all()
     assert prepare(found, generator, 1, QUICK).seed != made.seed
+
+
+def test_steps_and_guidance_reach_the_sampler_and_what_is_not_said_is_its_own(
+    generator: Generator, tmp_path: Path
+) -> None:
+    found = Found("photo", write_rgba(tmp_path / "photo.png", SAMPLE.images[2]))
+
+    def images(**said: float) -> np.ndarray:
+        return prepare(found, generator, 0, PhotoOptions(**said)).sample.images  # type: ignore[arg-type]
+
+    own = SamplingConfig().way(generator.pipeline)[1]
+    two = images(steps=2)
+    assert np.array_equal(two, images(steps=2, guidance=own))
+    assert not np.array_equal(two, images(steps=3))
+    assert not np.array_equal(two, images(steps=2, guidance=own + 1))
 
 
 def test_views_given_with_cameras_are_taken_as_they_are(tmp_path: Path) -> None:
