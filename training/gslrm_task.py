@@ -20,7 +20,7 @@ from mouse_facelift.gslrm.model import GSLRM, compiled
 from mouse_facelift.gslrm.step import training_loss
 from mouse_facelift.perceptual.distances import LPIPS
 from mouse_facelift.samples.reduction import reduced_images, reduced_intrinsics, reduced_to, reduction_factor
-from mouse_facelift.samples.schema import Sample, decode_views, sample_from_row
+from mouse_facelift.samples.schema import Sample, decode_views, placed, sample_from_row
 from training.gslrm_memory import GIB, estimate_memory
 from training.gslrm_settings import GSLRMTrainingConfig
 from training.task import Moment, Panels, Row, Tensors
@@ -60,7 +60,7 @@ class GSLRMTask:
         for camera in asked.hold_out:
             if camera not in row["camera"]:
                 raise InputError(f"{name} has no camera {camera} to hold out; it has {', '.join(row['camera'])}")
-        images, _, _ = decode_views(row, self._trained_views(row))
+        images, _, _ = self._decoded(row)
         views, height, width = images.shape[:3]
         if views < max(asked.num_inputs, asked.num_targets):
             raise InputError(
@@ -117,14 +117,23 @@ class GSLRMTask:
         """Positions of the views that are not held out from training."""
         return [view for view, camera in enumerate(row["camera"]) if camera not in self.config.views.hold_out]
 
+    def _decoded(self, row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        with placed(self._name(row)):
+            return decode_views(row, self._trained_views(row))
+
+    def _name(self, row: Row) -> str:
+        return f"{self.config.data}, sample {row['sample_id']}"
+
     def _views(self, row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        images, w2c, fxfycxcy = decode_views(row, self._trained_views(row))
+        images, w2c, fxfycxcy = self._decoded(row)
         factor = reduction_factor(images.shape[1], self.config.model.image_size, f"sample {row['sample_id']}")
         return reduced_images(images, factor), w2c, reduced_intrinsics(fxfycxcy, factor)
 
     def _held_out(self, model: nn.Module, number: int, row: Row, networks: Any) -> tuple[Sample, Reconstruction]:
         assert isinstance(model, GSLRM)
-        sample = reduced_to(sample_from_row(row), self.config.model.image_size)
+        with placed(self._name(row)):
+            sample = sample_from_row(row)
+        sample = reduced_to(sample, self.config.model.image_size)
         never = self.config.views.hold_out
         choice = choose_views(sample.cameras, never[number % len(never)] if never else ROTATE, None, number, never)
         lpips = networks.lpips if isinstance(networks.lpips, LPIPS) else None

@@ -38,6 +38,7 @@ from training.dataset import Split, read_split
 from training.metrics_log import METRICS_FILE, read_metrics_log
 from training.overfit import as_overfit_test
 from training.progress import shown
+from training.refusals import RefusalsAreFinal, input_error_of
 from training.settings import TrainingConfig
 from training.task import Row, Task
 from training.worker import Assignment, work
@@ -168,6 +169,7 @@ def launch(
             storage_path=str(config.out),
             failure_config=FailureConfig(max_failures=config.max_failures, controller_failure_limit=CONTROLLER_RETRIES),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
+            callbacks=[RefusalsAreFinal()],
         ),
         datasets=datasets,
         # In memory every worker sees all rows and takes its share of each batch; only a stream is split.
@@ -310,17 +312,6 @@ def _fit(trainer: TorchTrainer) -> Result:
             if original is None:
                 raise
             raise original from error
-
-
-def input_error_of(error: TrainingFailedError) -> InputError | None:
-    """The `InputError` inside a failed run, if that is why it failed: raised by a worker or on the way to one."""
-    failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
-    for failure in failures:
-        # Ray Train wraps a worker's exception with its traceback, Ray's core one that crossed a task.
-        for candidate in (failure, getattr(failure, "_base_exc", None), getattr(failure, "cause", None)):
-            if isinstance(candidate, InputError):
-                return candidate
-    return None
 
 
 @contextlib.contextmanager

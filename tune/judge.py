@@ -29,7 +29,7 @@ from mouse_facelift.evaluation.reconstruction import (
 )
 from mouse_facelift.gslrm.model import GSLRM
 from mouse_facelift.samples.reduction import reduced_to
-from mouse_facelift.samples.schema import Sample, sample_from_row
+from mouse_facelift.samples.schema import Sample, placed, sample_from_row
 from training.gslrm_settings import GSLRMTrainingConfig
 from training.launch import LaunchedTask
 from training.task import Moment, Panels, Row, Tensors
@@ -86,7 +86,9 @@ class ViewJudge:
         return scores.named()
 
     def _chosen(self, row: Row, number: int, inputs: int) -> tuple[Sample, ViewChoice]:
-        sample = reduced_to(sample_from_row(row), self.config.model.image_size)
+        with placed(f"{self.config.data}, sample {row['sample_id']}"):
+            sample = sample_from_row(row)
+        sample = reduced_to(sample, self.config.model.image_size)
         never = self.config.views.hold_out
         held_out = never[number % len(never)] if never else ROTATE
         return sample, choose_views(sample.cameras, held_out, inputs, number, never)

@@ -106,6 +106,17 @@ def test_samples_the_model_cannot_use_are_refused(rows: list[dict[str, Any]]) ->
         GSLRMTask(replace(DEBUG, model=replace(DEBUG.model, image_size=24))).check_sample(rows[0])
 
 
+def test_a_damaged_picture_is_named_with_the_cure(rows: list[dict[str, Any]]) -> None:
+    images = [*rows[1]["images"][:3], {"bytes": rows[1]["images"][3]["bytes"][:60], "path": ""}]
+    bad = dict(rows[1], images=images)
+    said = "^data/mice, sample ring-000001: an image of the dataset is damaged; restore the dataset"
+    task = GSLRMTask(replace(DEBUG, data="data/mice"))
+    with pytest.raises(InputError, match=said):
+        task.collate([rows[0], bad])
+    with pytest.raises(InputError, match=said):
+        task.evaluate(task.build_model(), [(0, bad)], NONE)
+
+
 def test_description(rows: list[dict[str, Any]]) -> None:
     model = TASK.build_model()
     facts = TASK.describe(model, TASK.collate(rows[:1]))

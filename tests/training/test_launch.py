@@ -6,14 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ray.train import ControllerError, WorkerGroupError
-from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from mouse_facelift.config import write_run_record
 from mouse_facelift.errors import InputError
 from training.dataset import Split
 from training.gslrm import PRESETS, GSLRMTrainingConfig, train_gslrm
-from training.launch import check_run_folder, choose_feed, input_error_of, plan_resources
+from training.launch import check_run_folder, choose_feed, plan_resources
 from training.settings import FeedConfig, OptimiserConfig, TrainingConfig
 
 
@@ -99,15 +97,6 @@ def test_a_run_is_never_overwritten_nor_resumed_as_another(tmp_path: Path) -> No
     ):
         with pytest.raises(InputError, match="started with another '(steps|optimiser)'"):
             check_run_folder(changed)
-
-
-def test_a_workers_input_error_reaches_the_person_bare() -> None:
-    cause = InputError("training diverged; lower --optimiser.lr")
-    failed = WorkerGroupError("rank 1 failed", {1: UserExceptionWithTraceback(cause, "Traceback ...")})
-    assert input_error_of(failed) is cause
-    assert input_error_of(ControllerError(cause)) is cause
-    bug = UserExceptionWithTraceback(ValueError("a bug"), "Traceback ...")
-    assert input_error_of(WorkerGroupError("rank 0 failed", {0: bug})) is None
 
 
 def test_missing_dataset_and_checkpoint(tmp_path: Path) -> None:

@@ -22,9 +22,11 @@ from mouse_facelift.errors import InputError
 from mouse_facelift.samples.schema import (
     AGREEMENT_COLUMNS,
     PHOTOMETRY,
+    RESTORE,
     SAMPLE_SCHEMA,
     SCHEMA_VERSION,
     Sample,
+    placed,
     sample_from_row,
 )
 from mouse_facelift.samples.verdict import VERDICT_COLUMNS, VerdictConfig, judge_rows
@@ -35,7 +37,6 @@ REJECTED = "rejected.parquet"
 # Rows that were written before the gate looked at brightness lack these; everything else is read.
 _NEEDED = tuple(name for name in SAMPLE_SCHEMA.names if name not in PHOTOMETRY)
 _MANIFEST_KEYS = ("fingerprint", "similarity", "counts", "rejected_reasons", "captures", "config", "shards")
-_RESTORE = "restore the dataset from a copy, or make it again in another folder"
 _NO_ROWS = pa.schema([SAMPLE_SCHEMA.field(name) for name in VERDICT_COLUMNS]).empty_table()
 
 
@@ -67,13 +68,11 @@ class Dataset:
             absent = [column for column in _NEEDED if column not in table.column_names]
             if absent or table.num_rows != len(rows):
                 found = f"has no column {', '.join(absent)}" if absent else f"holds {table.num_rows} rows"
-                raise InputError(f"{self.store.path(name)}: {found}, {MANIFEST} says {len(rows)} samples; {_RESTORE}")
+                raise InputError(f"{self.store.path(name)}: {found}, {MANIFEST} says {len(rows)} samples; {RESTORE}")
             for row in wanted:
-                try:
-                    yield sample_from_row(table.slice(row - rows.start, 1).to_pylist()[0])
-                except InputError as error:
-                    where = f"{self.store.path(name)}, row {row - rows.start}"
-                    raise InputError(f"{where}: {error}; {_RESTORE}") from error
+                with placed(f"{self.store.path(name)}, row {row - rows.start}"):
+                    sample = sample_from_row(table.slice(row - rows.start, 1).to_pylist()[0])
+                yield sample
 
 
 def open_dataset(location: str) -> Dataset:
@@ -85,9 +84,8 @@ def open_dataset(location: str) -> Dataset:
     """
     store = Store.at(location)
     if not store.exists(MANIFEST):
-        raise InputError(
-            f"{store.uri} is not a complete dataset (no {MANIFEST}); run the same preprocess command again to finish it"
-        )
+        cure = "give its command again to finish it" if store.list() else "nothing is there: check the path"
+        raise InputError(f"{store.uri} is not a complete dataset (no {MANIFEST}); {cure}")
     manifest = store.read_json(MANIFEST)
     version = manifest.get("schema_version")
     if version != SCHEMA_VERSION:
@@ -98,7 +96,7 @@ def open_dataset(location: str) -> Dataset:
         )
     absent = [key for key in _MANIFEST_KEYS if key not in manifest]
     if absent:
-        raise InputError(f"{store.path(MANIFEST)}: has no {', '.join(absent)}; {_RESTORE}")
+        raise InputError(f"{store.path(MANIFEST)}: has no {', '.join(absent)}; {RESTORE}")
     return Dataset(store, manifest)
 
 

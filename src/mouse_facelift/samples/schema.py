@@ -7,7 +7,8 @@ Images stay losslessly encoded (PNG, RGBA, straight alpha) until the last moment
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from mouse_facelift.samples.png import decode_png_rgba, encode_png_rgba
 from mouse_facelift.samples.png_check import is_damaged_png
 
 SCHEMA_VERSION = 1
+RESTORE = "restore the dataset from a copy, or make it again in another folder"
+"""The cure for a dataset that is not as it was written."""
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -146,6 +149,15 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 4"]:
     if image is None or image.ndim != 3:
         raise InputError("an image of the dataset is damaged")
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGBA)
+
+
+@contextmanager
+def placed(where: str) -> Iterator[None]:
+    """What is decoded inside does not know where it is from: name the place, and the cure, of what is damaged."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}; {RESTORE}") from error
 
 
 def decode_views(

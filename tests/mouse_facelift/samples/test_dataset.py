@@ -118,10 +118,14 @@ def test_samples_come_back_in_order_and_by_position(write, tmp_path):
 
 
 def test_what_is_no_complete_dataset_is_refused(write, tmp_path):
-    with pytest.raises(InputError, match="not a complete dataset"):
+    with pytest.raises(InputError, match="not a complete dataset .*nothing is there: check the path"):
         open_dataset(str(tmp_path / "nothing"))
     write([sample(f) for f in range(3)])
     path = tmp_path / "out" / "dataset.json"
+    path.rename(tmp_path / "kept.json")
+    with pytest.raises(InputError, match="not a complete dataset .*give its command again"):
+        open_dataset(str(tmp_path / "out"))
+    (tmp_path / "kept.json").rename(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
     with pytest.raises(InputError, match="schema version 99"):
         open_dataset(str(tmp_path / "out"))
