@@ -52,14 +52,17 @@ def _source_stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 def as_many_threads_as_torch() -> Iterator[int]:
     """Holds numba to PyTorch's thread count (which OMP_NUM_THREADS and training workers set), or to fewer.
 
-    Numba reads neither; without this every worker of a machine would take all of its cores.
+    Numba reads neither; without this every worker of a machine would take all of its cores. Nor does it keep them: its
+    OpenMP threads are also PyTorch's, which after numba's first parallel loop would have as many as there are cores.
     """
     import torch  # here, so that compiling alone does not wait for it
 
-    before = numba.get_num_threads()
-    threads = max(1, min(before, torch.get_num_threads()))
+    of_torch, before = torch.get_num_threads(), numba.get_num_threads()
+    threads = max(1, min(before, of_torch))
     numba.set_num_threads(threads)
     try:
         yield threads
     finally:
         numba.set_num_threads(before)
+        if torch.get_num_threads() != of_torch:
+            torch.set_num_threads(of_torch)

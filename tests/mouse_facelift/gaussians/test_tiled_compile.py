@@ -52,3 +52,23 @@ def test_threads_follow_torch_and_are_given_back() -> None:
         assert numba.get_num_threads() == numba_before
     finally:
         torch.set_num_threads(torch_before)
+
+
+THREADS = """
+import numba
+import torch
+from mouse_facelift.gaussians.tiled_compile import as_many_threads_as_torch
+
+torch.set_num_threads(1)
+with as_many_threads_as_torch():
+    pass
+print(numba.config.NUMBA_NUM_THREADS, torch.get_num_threads())
+"""
+
+
+def test_torch_keeps_its_threads_when_numba_starts(tmp_path: Path) -> None:
+    """Both use the OpenMP threads of their process, of which numba takes as many as there may be."""
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", THREADS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "1"]
