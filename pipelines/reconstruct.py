@@ -51,9 +51,10 @@ from pipelines.reconstruct_jobs import (
     sequence_name,
     show_units,
 )
+from pipelines.reconstruct_reading import read_place
 from pipelines.reconstruct_report import build_report
 from pipelines.reconstruct_settings import ReconstructConfig
-from pipelines.reconstruct_work import Reconstructor, checkpoint_fingerprint, read_unit
+from pipelines.reconstruct_work import Reconstructor, checkpoint_fingerprint
 from pipelines.session import connect
 from pipelines.telemetry import Stage, in_a_job
 from pipelines.units_of_work import MOST_TASKS
@@ -88,18 +89,6 @@ class ReconstructActor:
         return {"count": len(unit.jobs), "waited": waited, "busy": busy, "refused": refused}
 
 
-def _read(store: Store, row: dict[str, Any]) -> dict[str, Any]:
-    """A unit's rows as one value, which no block boundary can cut in two."""
-    sink = io.BytesIO()
-    try:
-        table = read_unit(store, pickle.loads(row["unit"]))
-    except InputError as error:
-        return {"unit": row["unit"], "table": b"", "refused": str(error)}
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return {"unit": row["unit"], "table": sink.getvalue(), "refused": ""}
-
-
 @dataclass(frozen=True)
 class Throughput:
     """How a run's time was spent."""
@@ -130,10 +119,10 @@ def run_units(config: ReconstructConfig, units: Sequence[Unit], title: str = "re
     reading = config.placement.task_cpus * (0.9 if options["num_cpus"] == config.placement.task_cpus else 1.0)
     threads = max(1, (os.cpu_count() or 1) // config.workers)
     assert config.data is not None
-    rows = [{"unit": pickle.dumps(unit)} for unit in units]
+    rows = [{"unit": pickle.dumps(unit), "place": pickle.dumps(unit.place)} for unit in units]
     results = (
         ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_TASKS))
-        .map(partial(_read, Store.at(config.data)), num_cpus=reading)
+        .map(partial(read_place, Store.at(config.data)), num_cpus=reading)
         .map(
             cast(Any, ReconstructActor),  # Ray types only functions of a row
             fn_constructor_args=(config, threads),

@@ -61,6 +61,11 @@ class Unit:
     whole: bool = True
     """Whether the piece of the sequence and the records are to be written."""
 
+    @property
+    def place(self) -> tuple[str, list[int]]:
+        """Where its samples lie: the shard, and their positions in it."""
+        return self.shard, [job.row for job in self.jobs]
+
 
 def plan_jobs(config: ReconstructConfig, dataset: Dataset, checkpoint: str) -> list[Job]:
     """The split's samples in order of recording, segment and time, thinned evenly to ``max_samples``.

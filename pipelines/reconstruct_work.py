@@ -26,7 +26,6 @@ from mouse_facelift.gaussians.sequence_row import FrameIndex, SequenceFrame
 from mouse_facelift.gslrm.model import GSLRM
 from mouse_facelift.gslrm.step import Background, ViewConfig
 from mouse_facelift.samples.reduction import reduced_to
-from mouse_facelift.samples.rows import read_rows
 from mouse_facelift.samples.schema import Sample, sample_from_row
 from mouse_facelift.storage import Store
 from pipelines.reconstruct_jobs import Job, Unit, record_name, sample_folder, sequence_name
@@ -57,11 +56,6 @@ class _Batch:
 def background_of(checkpoint_config: Mapping[str, Any]) -> Background:
     """The background a checkpoint was trained on; one that comes without training settings means the default."""
     return checkpoint_config.get("views", {}).get("background", ViewConfig.background)
-
-
-def read_unit(store: Store, unit: Unit) -> pa.Table:
-    """The unit's rows, images still encoded."""
-    return read_rows(store, unit.shard, [job.row for job in unit.jobs])
 
 
 class Reconstructor:

@@ -29,7 +29,7 @@ from mouse_facelift.storage import Store
 from pipelines.reconstruct import run_units
 from pipelines.reconstruct_jobs import Job, cut_units, plan_jobs
 from pipelines.reconstruct_settings import ReconstructConfig
-from pipelines.reconstruct_work import Reconstructor, read_unit
+from pipelines.reconstruct_work import Reconstructor
 from pipelines.session import connect
 from tests.benchmarks.stopwatch import Spent, descendants, timed
 
@@ -71,7 +71,7 @@ def in_units(worker: Reconstructor, jobs: Sequence[Job]) -> float:
     assert worker.config.data is not None
     store, waited, busy = Store.at(worker.config.data), 0.0, 0.0
     for unit in cut_units(worker.config, jobs):
-        spent = worker.do(unit, read_unit(store, unit))
+        spent = worker.do(unit, read_rows(store, *unit.place))
         waited, busy = waited + spent.waited, busy + spent.busy
     return waited / (waited + busy)
 

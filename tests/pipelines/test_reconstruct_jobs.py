@@ -18,6 +18,7 @@ from mouse_facelift.gaussians.sequence import Sequenced, SequenceWriter
 from mouse_facelift.gslrm.config import GSLRMConfig
 from mouse_facelift.gslrm.model import GSLRM
 from mouse_facelift.samples.dataset import open_dataset
+from mouse_facelift.samples.rows import read_rows
 from mouse_facelift.storage import Store
 from pipelines.reconstruct import _join, check, foretold
 from pipelines.reconstruct_jobs import (
@@ -33,7 +34,7 @@ from pipelines.reconstruct_jobs import (
     show_units,
 )
 from pipelines.reconstruct_settings import ReconstructConfig
-from pipelines.reconstruct_work import Reconstructor, read_unit
+from pipelines.reconstruct_work import Reconstructor
 from tests.synthetic import blob, ring_sample, write_dataset
 
 
@@ -64,7 +65,7 @@ def units_of(config: ReconstructConfig, fingerprint: str = "f") -> list[Unit]:
 def work(config: ReconstructConfig, units: list[Unit]) -> None:
     worker = Reconstructor(config)
     for unit in units:
-        worker.do(unit, read_unit(Store.at(str(config.data)), unit))
+        worker.do(unit, read_rows(Store.at(str(config.data)), *unit.place))
 
 
 def files(out: Path) -> dict[str, bytes]:
@@ -79,7 +80,7 @@ def test_all_splits_together_are_in_order_of_time(workplace: Path, tmp_path: Pat
     assert [job.index for job in jobs] == list(range(7)) and jobs[1].shard.startswith("split=train")
     store = Store.at(str(config.data))
     for unit in cut_units(config, jobs):
-        assert read_unit(store, unit)["sample_id"].to_pylist() == [job.sample_id for job in unit.jobs]
+        assert read_rows(store, *unit.place)["sample_id"].to_pylist() == [job.sample_id for job in unit.jobs]
         assert {(job.capture, job.shard) for job in unit.jobs} == {(unit.capture, unit.shard)}
 
 
@@ -209,7 +210,7 @@ def test_what_does_not_fit_is_refused_in_one_line(workplace: Path, tmp_path: Pat
 def test_a_damaged_image_is_named_with_its_sample(workplace: Path, tmp_path: Path) -> None:
     config = settings(workplace, tmp_path)
     unit = units_of(config)[0]
-    table = read_unit(Store.at(str(config.data)), unit)
+    table = read_rows(Store.at(str(config.data)), *unit.place)
     rows = table.to_pylist()
     rows[0]["images"][1]["bytes"] = rows[0]["images"][1]["bytes"][:50]
     with pytest.raises(InputError, match=r"row \d+ \(sample ring-000000\): an image of the dataset is damaged"):
