@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from mouse_facelift.config import RUN_FILE
@@ -47,10 +48,9 @@ class Config:
     seed: int = 0
 
 
-def command(recording: Path, out: Path) -> list[str]:
-    """The command line that is disturbed."""
-    start = [sys.executable, "-m", "pipelines.preprocess", "--capture", str(recording), "--out", str(out)]
-    return start + OPTIONS
+def words(recording: Path, out: Path) -> list[str]:
+    """The options of the command that is disturbed."""
+    return ["--capture", str(recording), "--out", str(out), *OPTIONS]
 
 
 def shards(folder: Path) -> dict[str, bytes]:
@@ -64,8 +64,8 @@ def begin(recording: Path, out: Path, address: str | None = None) -> subprocess.
     if address:
         environment["RAY_ADDRESS"] = address
     return subprocess.Popen(
-        command(recording, out), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+        [sys.executable, "-m", "pipelines.preprocess", *words(recording, out)],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
@@ -102,14 +102,16 @@ def kill_driver(recording: Path, out: Path, files: int) -> str:
     return f"driver killed with {left} shards written"
 
 
-def kill_worker(recording: Path, out: Path, files: int) -> str:
-    """Kill one busy worker; the run goes on."""
-    process = begin(recording, out)
+def kill_worker(recording: Path, out: Path, files: int, cluster: Cluster | None = None) -> str:
+    """Kill one busy worker, of a Ray of the run's own or of a cluster that it alone uses; the run goes on."""
+    process = begin(recording, out, cluster.address if cluster else None)
     wait_for_progress(process, out, files)
+    parents = [raylet(node) for node in cluster.list_all_nodes()] if cluster else [process.pid]
     name = "nothing, for no worker was busy"
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
-        busy = {pid: name for pid in descendants(process.pid) if _is_task(name := title(pid))}
+        family = [pid for parent in parents for pid in descendants(parent)]
+        busy = {pid: name for pid in family if _is_task(name := title(pid))}
         if busy:
             pid, name = next(iter(busy.items()))
             with suppress(ProcessLookupError):
@@ -121,27 +123,34 @@ def kill_worker(recording: Path, out: Path, files: int) -> str:
 
 
 def kill_node(recording: Path, out: Path, files: int, cluster: Cluster) -> str:
-    """Kill a node of a cluster that has others; the run goes on. A new node takes its place afterwards."""
+    """Kill a node of a cluster that has others; the run goes on."""
     process = begin(recording, out, cluster.address)
     wait_for_progress(process, out, files)
     victim = cluster.list_all_nodes()[-1]
     left = len(shards(out))
     cluster.remove_node(victim, allow_graceful=False)
     finish(process)
-    cluster.add_node(num_cpus=1)
     return f"node killed with {left} shards written"
 
 
 @contextmanager
 def small_cluster(nodes: int = 3) -> Iterator[Cluster]:
     """A head without CPUs and nodes with one each: tasks only run on nodes that may be killed."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    # Killed nodes refuse every question at once, so that a few suffice; by default Ray asks for a quarter of a minute.
+    noticed = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}
+    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": noticed}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(nodes):
             cluster.add_node(num_cpus=1)
         yield cluster
     finally:
         cluster.shutdown()
+
+
+def raylet(node: Node) -> int:
+    """The process that all of a node's workers descend from."""
+    return node.all_processes["raylet"][0].process.pid
 
 
 def descendants(pid: int) -> list[int]:
@@ -178,7 +187,9 @@ def disturb(kind: str, recording: Path, out: Path, files: int, cluster: Cluster 
         return kill_worker(recording, out, files)
     if cluster is None:
         raise ValueError("a node can only be killed on a cluster")
-    return kill_node(recording, out, files, cluster)
+    said = kill_node(recording, out, files, cluster)
+    cluster.add_node(num_cpus=1)
+    return said
 
 
 def main(config: Config) -> int:

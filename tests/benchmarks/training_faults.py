@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from mouse_facelift.checkpoints import read_weights
 from mouse_facelift.cli import run_verb
-from tests.benchmarks.reliability import descendants, title
+from tests.benchmarks.reliability import descendants, raylet, title
 from tests.synthetic import blob, ring_sample, write_dataset
 from tests.training.tiny import TinyTask
 from training.launch import launch
@@ -226,7 +226,7 @@ def kill_node(driver: Driver, at: int) -> Outcome:
         run = Run(replace(driver, max_failures=2), cluster.address)
 
         def blow() -> str:
-            titles = {node: [title(pid) for pid in descendants(_raylet(node))] for node in nodes}
+            titles = {node: [title(pid) for pid in descendants(raylet(node))] for node in nodes}
             training = [node for node, names in titles.items() if any(n.startswith("ray::RayTrainW") for n in names)]
             run.check(bool(training), "trains on no node that may be killed")
             # Ray Train's controller lives on a node, too: better one that only trains.
@@ -237,10 +237,6 @@ def kill_node(driver: Driver, at: int) -> Outcome:
         return strike(run, at, blow)
     finally:
         cluster.shutdown()
-
-
-def _raylet(node: object) -> int:
-    return node.all_processes["raylet"][0].process.pid  # type: ignore[attr-defined]
 
 
 def fill_disk(driver: Driver, at: int) -> Outcome:

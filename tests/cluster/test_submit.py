@@ -17,6 +17,7 @@ from cluster.job_server import JobServer, Unreachable, auth_headers, find_token,
 from cluster.packaging import Package, choose_files
 from cluster.ports import answer_without_token, listening, ray_pids
 from cluster.submit import SubmitConfig, check_module, check_places, entrypoint, name_job, submit
+from mouse_facelift import cli
 from mouse_facelift.config import UsageError
 from mouse_facelift.errors import InputError
 from tests.live_ray import LiveRay
@@ -98,6 +99,13 @@ def verb(live_ray: LiveRay, *words: str, token: bool = True) -> subprocess.Compl
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
 
 
+def here(capfd: pytest.CaptureFixture[str], *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `mouse-facelift` in this process, which has the token."""
+    capfd.readouterr()
+    status = cli.main(words)
+    return subprocess.CompletedProcess(words, status, *capfd.readouterr())
+
+
 @pytest.mark.slow
 def test_the_tree_travels_and_the_status_comes_back(
     token: LiveRay, project: Path, capfd: pytest.CaptureFixture[str]
@@ -143,7 +151,9 @@ def test_a_log_goes_on_where_the_connection_broke(token: LiveRay, project: Path)
 
 
 @pytest.mark.slow
-def test_a_job_outlives_its_client_and_can_be_stopped(token: LiveRay, project: Path) -> None:
+def test_a_job_outlives_its_client_and_can_be_stopped(
+    token: LiveRay, project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     words = ("submit", "--address", token.address, "--working-dir", str(project), "--id", "sleeper", "--")
     command = [
         sys.executable,
@@ -167,14 +177,14 @@ def test_a_job_outlives_its_client_and_can_be_stopped(token: LiveRay, project: P
             break
     client.kill()
     client.wait()
-    status = verb(token, "job", "status", "sleeper", "--address", token.address)
+    status = here(capfd, "job", "status", "sleeper", "--address", token.address)
     assert re.match(r"sleeper  RUNNING  \d+ s  python -c ", status.stdout), status.stderr
-    taken = verb(token, *words, "python", "-V")
+    taken = here(capfd, *words, "python", "-V")
     assert taken.returncode == 1 and "sleeper already exists" in taken.stderr, taken.stderr
-    assert "sleeper stopped" in verb(token, "job", "stop", "sleeper", "--address", token.address).stdout
-    seen = verb(token, "job", "attach", "sleeper", "--address", token.address)
+    assert "sleeper stopped" in here(capfd, "job", "stop", "sleeper", "--address", token.address).stdout
+    seen = here(capfd, "job", "attach", "sleeper", "--address", token.address)
     assert seen.returncode == job_log.STOPPED and "asleep\n" in seen.stdout
-    assert verb(token, "job", "status", "nobody", "--address", token.address).stderr.startswith("error: http://127")
+    assert here(capfd, "job", "status", "nobody", "--address", token.address).stderr.startswith("error: http://127")
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_a_folder_of_another_demo_is_left_alone(tmp_path: Path) -> None:
 def test_the_demo_makes_everything_and_again_nothing(
     tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = DemoConfig(out=tmp_path / "demo", frames=16, width=288, height=256, steps=2, samples=1)
+    config = DemoConfig(out=tmp_path / "demo", frames=16, width=288, height=256, steps=2, samples=1, workers=1)
     report = demo(config)
     printed = capsys.readouterr().out
     assert all(f"[{i}/5] {name}" in printed for i, name in enumerate(STAGES, start=1))

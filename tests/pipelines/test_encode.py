@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -11,7 +13,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import ray
 
 from mouse_facelift import cli
 from mouse_facelift.mvdiffusion.encodings import MANIFEST, open_encodings
@@ -54,6 +55,17 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return dataset_of(tmp_path_factory.mktemp("data") / "rings", samples)
 
 
+@pytest.fixture(scope="module")
+def encoded(
+    dataset: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory, ray_session: None
+) -> tuple[Path, str]:
+    """What a run that nothing disturbed has written, and what it has said."""
+    out, said = tmp_path_factory.mktemp("encoded") / "peace", io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert cli.main(["encode", *_words(dataset, folder, out)]) == 0
+    return out, said.getvalue()
+
+
 def _words(dataset: Path, folder: Path, out: Path, *more: str) -> list[str]:
     return ["--data", str(dataset), "--folder", str(folder), "--out", str(out), "--image-size", "16", *more]
 
@@ -72,20 +84,19 @@ def _until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_bytes(
-    dataset: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: None
+    dataset: Path, folder: Path, encoded: tuple[Path, str], tmp_path: Path, ray_address: str
 ) -> None:
     """The driver dies by SIGKILL while its actor waits for the last shard, which is a pipe that nobody fills."""
-    assert cli.main(["encode", *_words(dataset, folder, tmp_path / "peace")]) == 0
-    written = capsys.readouterr().out
-    assert "3 samples on white, black, grey at 16 px" in written and "next: mouse-facelift train mvdiffusion" in written
-    expected = _bytes(tmp_path / "peace")
+    peace, said = encoded
+    assert "3 samples on white, black, grey at 16 px" in said and "next: mouse-facelift train mvdiffusion" in said
+    expected = _bytes(peace)
     assert {*SHARDS, MANIFEST} <= set(expected)
 
     shard, aside, out = dataset / SHARDS[-1], tmp_path / "aside", tmp_path / "killed"
     shard.rename(aside)
     os.mkfifo(shard)
     command = [sys.executable, "-m", "pipelines.encode", *_words(dataset, folder, out)]
-    environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    environment = os.environ | {"RAY_ADDRESS": ray_address}
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
     try:
@@ -127,10 +138,9 @@ def test_what_cannot_be_encoded_is_refused_in_one_line(
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(
-    dataset: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_session: None
+    dataset: Path, folder: Path, encoded: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-    assert cli.main(["encode", *_words(dataset, folder, out)]) == 0
+    out = encoded[0]
     before = _bytes(out)
     words = _words(dataset, folder, out, "--backgrounds", "white")
     assert "holds encodings of other images or weights; choose another --out" in refusal(capsys, "encode", *words)

@@ -15,7 +15,6 @@ import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 import pytest
 
-from mouse_facelift.capture.fetch import CACHE_VARIABLE
 from mouse_facelift.errors import InputError
 from mouse_facelift.samples.dataset import open_dataset
 from mouse_facelift.samples.splits import SplitConfig
@@ -49,11 +48,10 @@ def config(recording: Path, out: Path) -> PreprocessConfig:
     )
 
 
-def command(recording: Path | str, out: Path | str) -> list[str]:
-    """The command line of :func:`config`."""
+def words(recording: Path | str, out: Path | str) -> list[str]:
+    """The options of :func:`config`."""
     options = "--image-size 96 --zoom 3.0 --unit-frames 4 --split.val-fraction 0.25 --split.gap-s 0.05"
-    start = [sys.executable, "-m", "pipelines.preprocess", "--capture", str(recording), "--out", str(out)]
-    return start + options.split()
+    return ["--capture", str(recording), "--out", str(out), *options.split()]
 
 
 def test_every_frame_is_written_rejected_or_in_a_gap(dataset):
@@ -122,19 +120,15 @@ def test_a_stopped_run_goes_on_to_the_same_rows(dataset, recording, tmp_path, mo
 
 
 @pytest.mark.slow
-def test_from_and_to_an_object_store_the_rows_are_the_same(dataset, recording, s3_server, tmp_path):
-    """A process of its own: Ray's workers take the credentials from the environment that Ray starts in."""
+def test_from_and_to_an_object_store_the_rows_are_the_same(dataset, recording, s3_server, ray_session):
+    """Ray's workers take the credentials from the environment that Ray was started in."""
     there = Store.at(f"s3://lab/captures/ball{s3_server}")
     for path in recording.rglob("*"):
         if path.is_file():
             there.write(str(path.relative_to(recording)), path.read_bytes())
     out = Store.at(f"s3://lab/datasets/ball{s3_server}")
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {CACHE_VARIABLE: str(tmp_path)}
     for _ in range(2):  # The second run finds the first one's dataset and does nothing.
-        finished = subprocess.run(
-            command(there.uri, out.uri), env=environment, capture_output=True, text=True, timeout=300
-        )
-        assert finished.returncode == 0, finished.stderr
+        assert main(words(there.uri, out.uri)) == 0
     written = {name: out.read(name) for name in out.list() if name.startswith("split=")}
     assert written == shards(dataset)
     assert [s.frame for s in open_dataset(out.uri).samples("val")] == [
@@ -144,19 +138,18 @@ def test_from_and_to_an_object_store_the_rows_are_the_same(dataset, recording, s
 
 
 @pytest.mark.slow
-def test_kill_nine_then_the_same_command_completes(dataset, recording, tmp_path):
+def test_kill_nine_then_the_same_command_completes(dataset, recording, tmp_path, ray_session):
+    """The command and the Ray that it has started, all at once."""
     out = tmp_path / "killed"
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-    process = subprocess.Popen(
-        command(recording, out), env=environment, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    command = [sys.executable, "-m", "pipelines.preprocess", *words(recording, out)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(out.glob("split=train/*.parquet")) and process.poll() is None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    finished = subprocess.run(command(recording, out), env=environment, capture_output=True, text=True, timeout=300)
-    assert finished.returncode == 0, finished.stderr
+    assert process.wait() == -signal.SIGKILL and not (out / "dataset.json").exists()
+    assert main(words(recording, out)) == 0
     assert shards(out) == shards(dataset)
 
 

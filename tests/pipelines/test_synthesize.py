@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mouse_facelift.errors import InputError
 from mouse_facelift.mvdiffusion.sampling import SamplingConfig
@@ -19,7 +21,7 @@ from mouse_facelift.photos.synthesis import SynthesisGate
 from mouse_facelift.samples.dataset import open_dataset
 from mouse_facelift.samples.gate import GateConfig
 from mouse_facelift.storage import Store
-from pipelines.synthesize import SynthesizeConfig, Synthesizer, main, plan_units, synthesize
+from pipelines.synthesize import SynthesisUnit, SynthesizeConfig, Synthesizer, main, plan_units, synthesize
 from pipelines.units_of_work import WORK
 from tests.generators import REFERENCES, write_generator, write_gslrm
 from tests.synthetic import blob, ring_sample, write_dataset
@@ -109,9 +111,15 @@ def test_what_cannot_work_stops_before_any_work(place: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_killed_and_run_again_it_ends_with_the_same_bytes(
-    place: Path, tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+    place: Path,
+    tmp_path: Path,
+    ray_address: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    manifest = synthesize(settings(place, tmp_path / "peace"))
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.synthesize._run", make_here)
+        manifest = synthesize(settings(place, tmp_path / "peace"))
     assert manifest["counts"] == {"train": 5, "val": 2, "rejected": 0, "gap": 0}
     dataset = open_dataset(str(tmp_path / "peace"))
     assert {sample.frame for sample in dataset.samples("val")} == {5, 6}
@@ -123,7 +131,7 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(
     words += ["--gate.max-sharpness", "1e9", "--gate.geometry.min-mask-fraction", "0"]
     words += ["--gate.geometry.min-hull-iou", "0", "--gate.geometry.max-epipolar", "1e9"]
     words += ["--gate.geometry.max-truncation", "1e9"]
-    kill_after_first_unit([sys.executable, "-m", "pipelines.synthesize", *words], tmp_path / "war")
+    kill_after_first_unit([sys.executable, "-m", "pipelines.synthesize", *words], tmp_path / "war", ray_address)
     assert not (tmp_path / "war" / "dataset.json").exists()
     with pytest.raises(InputError, match="unfinished run with other settings"):
         synthesize(settings(place, tmp_path / "war", seed=1))
@@ -139,15 +147,20 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(
         synthesize(settings(place, tmp_path / "war", references=REFERENCES))
 
 
-def kill_after_first_unit(command: list[str], out: Path) -> None:
-    """Start a run and kill it, driver and local Ray, as soon as something is finished."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "RAY_TMPDIR")}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+def make_here(config: SynthesizeConfig, store: Store, units: Sequence[SynthesisUnit], told: dict[str, Any]) -> None:
+    """Make all units one after another in this process, without Ray."""
+    worker = Synthesizer(config, units, told, torch.get_num_threads())
+    for item in range(len(units)):
+        assert not worker({"item": item})["refused"]
+
+
+def kill_after_first_unit(command: list[str], out: Path, ray_address: str) -> None:
+    """Start a run and kill it as soon as something is finished."""
+    environment = os.environ | {"RAY_ADDRESS": ray_address}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
     while not list((out / WORK / "rejected").glob("*.parquet")) and process.poll() is None:
         assert time.monotonic() < deadline, "nothing was finished in 240 s"
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     assert process.wait(30) == -signal.SIGKILL

@@ -98,73 +98,65 @@ def test_an_elastic_run_survives_a_killed_worker(dataset: Path, tmp_path: Path, 
 
 
 @dataclass(frozen=True)
-class SlowTask(TinyTask):
-    """Takes its time, so that there is some to be killed in."""
+class UnluckyTask(TinyTask):
+    """Takes its time until its driver has been killed; later its worker cannot write files of more than 20 kB, once."""
 
-    def loss(self, model: nn.Module, batch: Tensors, moment: Moment) -> Any:
-        time.sleep(0.02)
-        return super().loss(model, batch, moment)
-
-
-DRIVER = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-from tests.training.test_faults import SlowTask, _config
-from training.launch import launch
-launch(SlowTask(), _config(Path(sys.argv[1]), Path(sys.argv[2]), steps=120), "train tiny")
-"""
-
-
-@pytest.mark.slow
-def test_a_killed_driver_resumes_to_the_same_losses(dataset: Path, tmp_path: Path, ray_session: None) -> None:
-    config = _config(dataset, tmp_path / "run", steps=120)
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    command = [sys.executable, "-c", DRIVER, str(dataset), str(config.out)]
-    driver = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-    log, deadline = config.out / METRICS_FILE, time.monotonic() + 240
-    while not read_metrics_log(log, "checkpoint"):
-        assert driver.poll() is None, driver.stderr and driver.stderr.read()
-        assert time.monotonic() < deadline, "the run did not get to its first checkpoint"
-        time.sleep(0.2)
-    driver.kill()
-    driver.communicate()
-    reached = max(entry["step"] for entry in read_metrics_log(log))
-    assert reached < 120
-    result = launch(SlowTask(), replace(config, resume=True), "train tiny")
-    expected, losses = _undisturbed(TinyTask(), config, tmp_path / "alone")
-    _agree(read_weights(result.checkpoint), expected)
-    entries = read_metrics_log(log, "train")
-    assert [entry["step"] for entry in entries] == list(range(1, 121)), "every step once, in order"
-    assert [entry["loss"] for entry in entries] == pytest.approx(losses, rel=1e-4)
-
-
-@dataclass(frozen=True)
-class FullDiskTask(TinyTask):
-    """From a step on its worker cannot write files of more than 20 kB, once per marker file."""
-
-    marker: Path = Path("never")
+    killed: Path = Path("never")
+    full: Path = Path("never")
 
     def build_model(self) -> nn.Module:
         return nn.Sequential(nn.Linear(4, 2000), nn.Tanh(), nn.Linear(2000, 4))
 
     def loss(self, model: nn.Module, batch: Tensors, moment: Moment) -> Any:
-        if moment.step == 6 and not self.marker.exists():
-            self.marker.touch()
+        if not self.killed.exists():
+            time.sleep(0.1)
+        if moment.step == FULL_AT and not self.full.exists():
+            self.full.touch()
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         return super().loss(model, batch, moment)
 
 
+STEPS, FULL_AT = 40, 30
+DRIVER = f"""
+import sys
+from pathlib import Path
+from tests.training.test_faults import UnluckyTask, _config
+from training.launch import launch
+data, out, killed = map(Path, sys.argv[1:])
+launch(UnluckyTask(killed=killed), _config(data, out, steps={STEPS}), "train tiny")
+"""
+
+
 @pytest.mark.slow
-def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_was_whole(
-    dataset: Path, tmp_path: Path, ray_session: None
+def test_a_run_whose_driver_is_killed_and_whose_disk_is_full_resumes_to_the_same_losses(
+    dataset: Path, tmp_path: Path, ray_address: str
 ) -> None:
-    config, task = _config(dataset, tmp_path / "run"), FullDiskTask(marker=tmp_path / "full")
-    with pytest.raises(InputError, match="no space left to write the checkpoint of step 8; .* --resume"):
-        launch(task, config, "train tiny")
+    config = _config(dataset, tmp_path / "run", steps=STEPS)
+    task = UnluckyTask(killed=tmp_path / "killed", full=tmp_path / "full")
+    command = [sys.executable, "-c", DRIVER, str(dataset), str(config.out), str(task.killed)]
+    environment = os.environ | {"RAY_ADDRESS": ray_address}
+    driver = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    log, deadline = config.out / METRICS_FILE, time.monotonic() + 240
+    while not read_metrics_log(log, "checkpoint"):
+        assert driver.poll() is None, driver.stderr and driver.stderr.read()
+        assert time.monotonic() < deadline, "the run did not get to its first checkpoint"
+        time.sleep(0.02)
+    driver.kill()
+    driver.communicate()
+    assert max(entry["step"] for entry in read_metrics_log(log)) < FULL_AT
+    task.killed.touch()
+
+    # The full disk ends the run in one line; what was whole is kept.
+    with pytest.raises(InputError, match="no space left to write the checkpoint of step 32; .* --resume"):
+        launch(task, replace(config, resume=True), "train tiny")
+    assert task.full.exists()
     result = launch(task, replace(config, resume=True), "train tiny")
-    assert [entry["step"] for entry in read_metrics_log(config.out / METRICS_FILE, "checkpoint")] == [4, 8, 12]
-    _agree(read_weights(result.checkpoint), _undisturbed(task, config, tmp_path / "alone")[0])
+    assert [entry["step"] for entry in read_metrics_log(log, "checkpoint")] == list(range(4, STEPS + 1, 4))
+    expected, losses = _undisturbed(task, config, tmp_path / "alone")
+    _agree(read_weights(result.checkpoint), expected)
+    entries = read_metrics_log(log, "train")
+    assert [entry["step"] for entry in entries] == list(range(1, STEPS + 1)), "every step once, in order"
+    assert [entry["loss"] for entry in entries] == pytest.approx(losses, rel=1e-4)
 
 
 def test_a_sample_that_is_not_finite_costs_its_steps_alone(tmp_path: Path) -> None:

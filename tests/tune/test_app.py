@@ -51,9 +51,9 @@ def ends(out: Path) -> int:
     return sum(entry["event"] == "ended" for entry in journal(out))
 
 
-def killed_after(command: list[str], out: Path, count: int) -> None:
+def killed_after(command: list[str], out: Path, count: int, ray_address: str) -> None:
     """Start the command, and kill -9 its process as soon as so many trials have ended."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_ADDRESS": ray_address}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     patience = time.monotonic() + 300
     while ends(out) < count:
@@ -65,17 +65,15 @@ def killed_after(command: list[str], out: Path, count: int) -> None:
 
 @pytest.mark.slow
 def test_killed_twice_a_search_ends_with_every_trial_once_and_its_best_is_replayed(
-    dataset: Path, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+    dataset: Path, tmp_path: Path, ray_address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, space = tmp_path / "search", tmp_path / "space.yaml"
     space.write_text(SPACE)
-    given = arguments(dataset, out, space)
+    given = arguments(dataset, out, space, "--side-by-side", "2")
     command = [sys.executable, "-m", "tune.app", *given]
     for count in (1, 3):
-        killed_after(command, out, count)
+        killed_after(command, out, count, ray_address)
     before = ends(out)
-    # The processes above have a Ray of their own.
-    request.getfixturevalue("ray_session")
     assert main(given) == 0
 
     events = journal(out)
