@@ -89,14 +89,14 @@ def test_a_bug_keeps_its_traceback() -> None:
     assert done.returncode == 1 and "Traceback" in done.stderr and "a bug" in done.stderr
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
-    ("arguments", "shut"),
+    ("arguments", "shut", "unbuffered"),
     [
-        (["-m", "mouse_facelift.cli", "--help"], "stdout"),
-        (["-m", "mouse_facelift.cli", "train", "gslrm", "--help"], "stdout"),
-        (["-m", "mouse_facelift.cli", "inspect", "/nowhere"], "stderr"),
-        (["-c", APPLICATION.format(what="SystemExit([print('last words', end=''), 0][1])")], "stdout"),
+        # Found out while it writes, and when all is flushed at the end.
+        (["-m", "mouse_facelift.cli", "--help"], "stdout", "1"),
+        (["-m", "mouse_facelift.cli", "train", "gslrm", "--help"], "stdout", ""),
+        (["-m", "mouse_facelift.cli", "inspect", "/nowhere"], "stderr", "1"),
+        (["-c", APPLICATION.format(what="SystemExit([print('last words', end=''), 0][1])")], "stdout", ""),
     ],
 )
 def test_a_reader_that_leaves_ends_a_verb_silently(arguments: list[str], shut: str, unbuffered: str) -> None:

@@ -55,11 +55,6 @@ class Sight:
         w2c[:3, 3] = -rotation @ np.asarray(position)
         return Sight(w2c, float(camera.fov), max(1, int(camera.image_width)), max(1, int(camera.image_height)))
 
-    def same_as(self, other: Sight) -> bool:
-        """Whether a picture for one serves the other."""
-        numbers = (self.fov, self.width, self.height) == (other.fov, other.width, other.height)
-        return numbers and np.allclose(self.w2c, other.w2c, atol=1e-3)
-
     def pixels(self, longest: int) -> tuple[int, int]:
         """Width and height of a picture of the canvas, with a longest side."""
         share = min(1.0, longest / max(self.width, self.height))

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from mouse_facelift.gaussians.gaussians import Gaussians
 from mouse_facelift.viewer.painter import Painter, Sight
-from mouse_facelift.viewer.probe import await_picture, seconds_per_frame
+from mouse_facelift.viewer.probe import await_frames, await_picture, seconds_per_frame
 from mouse_facelift.viewer.splats import splats
 
 Drawing = Literal["auto", "browser", "server"]
@@ -47,7 +47,7 @@ class Screen:
         self._scene = scene
         self._begun = False
         self._sent: Scene | None = None
-        self._pictured: tuple[Scene, Sight] | None = None
+        self._painted = False
         self._nodes: dict[str, viser.GaussianSplatHandle] = {}
         self._changed, self._stopped = threading.Event(), threading.Event()
         self._changed.set()
@@ -84,7 +84,7 @@ class Screen:
             else:
                 if scene is not self._sent:
                     self._send(scene)
-                self._unpaint_if_stale(scene)
+                self._unpaint()
 
     def _begin(self, scene: Scene) -> None:
         """The first picture, and who draws the next."""
@@ -102,20 +102,18 @@ class Screen:
             self._paint(scene, Sight.of(self._client.camera), _STILL_PX)
 
     def _paint(self, scene: Scene, sight: Sight, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-        self._pictured = (scene, sight)
+        self._painted = True
         picture = self._painter.draw(list(scene.values()), sight, longest)
         self._client.scene.set_background_image(picture, "jpeg", jpeg_quality=_JPEG_QUALITY)
         self._client.flush()
         return picture
 
-    def _unpaint_if_stale(self, scene: Scene) -> None:
-        """The first picture stands until its moment or the camera changes: by then the browser may have drawn."""
-        if self._pictured is None:
-            return
-        pictured, sight = self._pictured
-        if pictured is not scene or not sight.same_as(Sight.of(self._client.camera)):
+    def _unpaint(self) -> None:
+        """Take the first picture away when the browser has drawn its own: behind that, edges would look too solid."""
+        if self._painted:
+            await_frames(self._client, _PATIENCE_S)
             self._client.scene.set_background_image(None)
-            self._pictured = None
+            self._painted = False
 
     def _send(self, scene: Scene) -> None:
         with self._client.atomic():

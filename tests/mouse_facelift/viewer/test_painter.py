@@ -49,10 +49,3 @@ def test_everything_is_drawn_together_and_what_is_nearer_hides(painter: Painter)
     picture = painter.draw([far, red], sight(101, 101), 101)
     assert picture[50, 50, 0] > 240 and picture[50, 50, 1] < 15
     assert (painter.draw([], sight(64, 32), 999) == 255).all()
-
-
-def test_one_picture_serves_until_camera_or_canvas_change() -> None:
-    moved = sight(100, 80)
-    moved.w2c[0, 3] = 0.01
-    assert sight(100, 80).same_as(sight(100, 80))
-    assert not sight(100, 80).same_as(moved) and not sight(100, 80).same_as(sight(100, 81))

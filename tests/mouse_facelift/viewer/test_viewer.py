@@ -70,33 +70,27 @@ def settled(page: Page) -> np.ndarray:
     raise AssertionError("the page never comes to rest")
 
 
-def test_a_browser_shows_it_and_the_slider_changes_the_picture(tmp_path: Path) -> None:
-    with Viewer([two_moments()], ANY_PORT) as viewer, open_page(viewer.url, tmp_path / "profile", (900, 500)) as page:
-        assert wait_for_colour(page, 0) > 200 and not coloured(page, 2).any()
-        page.evaluate("document.querySelector('[role=slider]').focus()")
-        page.press("ArrowRight")
-        assert wait_for_colour(page, 2) > 200 and not coloured(page, 0).any()
-        assert viewer.slider.value == 1 and viewer.drawing() == ["browser"]
-        assert errors(page) == []
-
-
-def test_browser_and_server_draw_the_same_through_the_same_camera(tmp_path: Path) -> None:
-    """Opened, then at another moment from another place: the server's first picture and the browser's own."""
+def test_the_slider_changes_the_picture_and_browser_and_server_draw_the_same(tmp_path: Path) -> None:
+    """The server's first picture against its pictures later on, then the browser's own against the server's."""
     pictures = {}
     for drawing in ("browser", "server"):
         config = ViewerConfig(port=0, draw=drawing)
         with Viewer([two_moments()], config) as viewer, open_page(viewer.url, tmp_path / drawing, (900, 500)) as page:
-            assert wait_for_colour(page, 0) > 200
+            assert wait_for_colour(page, 0) > 200 and not coloured(page, 2).any()
             opened = settled(page)
-            viewer.slider.value = 1
+            page.evaluate("document.querySelector('[role=slider]').focus()")
+            page.press("ArrowRight")
+            assert wait_for_colour(page, 2) > 200 and not coloured(page, 0).any()
+            assert viewer.slider.value == 1
+            # The key may have moved the camera, too.
             camera = next(iter(viewer.server.get_clients().values())).camera
             camera.position, camera.look_at = (15.0, -20.0, 15.0), (0.0, 0.0, 0.0)
-            assert wait_for_colour(page, 2) > 200
+            time.sleep(0.5)
             pictures[drawing] = [opened, settled(page)]
+            assert errors(page) == []
     for ours, theirs in zip(pictures["server"], pictures["browser"], strict=True):
         ours, theirs = ours.min(-1) < 128, theirs.min(-1) < 128
         assert (ours & theirs).sum() > 0.95 * (ours | theirs).sum() > 1000
-    assert np.abs(np.diff(pictures["browser"], axis=0)).max() > 100
 
 
 def test_a_browser_without_a_graphics_card_is_drawn_for(tmp_path: Path) -> None:
