@@ -71,7 +71,7 @@ def settled(page: Page) -> np.ndarray:
 
 
 def test_the_slider_changes_the_picture_and_browser_and_server_draw_the_same(tmp_path: Path) -> None:
-    """The server's first picture against its pictures later on, then the browser's own against the server's."""
+    """Silhouettes of both ways of drawing are compared as the page opens, and at another moment from elsewhere."""
     pictures = {}
     for drawing in ("browser", "server"):
         config = ViewerConfig(port=0, draw=drawing)
