@@ -92,7 +92,7 @@ class Screen:
             await_picture(self._client, self._paint(scene, self._opening, _STILL_PX), _PATIENCE_S)
         slow = self._drawing == "auto" and seconds_per_frame(self._client, scene, _PATIENCE_S) > _SLOW_S
         if slow:
-            self._client.gui.add_markdown("*This browser has no graphics card: the server draws.*")
+            self._client.gui.add_markdown("*This browser would take too long to draw: the server draws.*")
         if self._drawing == "auto":
             self._drawing = "server" if slow else "browser"
 

@@ -149,7 +149,10 @@ class Viewer:
 
     def _disconnect(self, client: viser.ClientHandle) -> None:
         with self._showing:
-            self._screens.pop(client.client_id).stop()
+            screen = self._screens.pop(client.client_id, None)
+        # A tab that is closed at once can be gone before its connection was dealt with, in another thread.
+        if screen is not None:
+            screen.stop()
 
     def _show_cameras(self, number: int, result: Result, position: int) -> None:
         if result.sample is None:
